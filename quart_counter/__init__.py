@@ -1,0 +1,63 @@
+"""Every request gets its own number: counters for Quart apps that are right under concurrency.
+
+counters = QuartCounter(app)
+number = await counters.increment("tickets")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quart_counter.app import QuartCounter, create_app
+    from quart_counter.errors import (
+        ConfigurationError,
+        CounterRefused,
+        InvalidChange,
+        NotApplied,
+        OutcomeUnknown,
+        QuartCounterError,
+    )
+    from quart_counter.stores import Store, open_store
+
+__version__ = "0.1.0"
+
+# Imported at first use, so that `quart-counter --help` and a bare import stay quick.
+_HOMES = {
+    "quart_counter.app": ("QuartCounter", "create_app"),
+    "quart_counter.errors": (
+        "ConfigurationError",
+        "CounterRefused",
+        "InvalidChange",
+        "NotApplied",
+        "OutcomeUnknown",
+        "QuartCounterError",
+    ),
+    "quart_counter.stores": ("Store", "open_store"),
+}
+
+__all__ = [
+    "ConfigurationError",
+    "CounterRefused",
+    "InvalidChange",
+    "NotApplied",
+    "OutcomeUnknown",
+    "QuartCounter",
+    "QuartCounterError",
+    "Store",
+    "__version__",
+    "create_app",
+    "open_store",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

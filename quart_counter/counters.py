@@ -1,0 +1,150 @@
+"""Counters: what an app counts with. A store, and a combiner in front of it where a trip to the store costs something.
+
+counters = Counters(store, deadline_s=5.0, combine=True)
+number = await counters.increment("tickets")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from quart_counter import errors
+from quart_counter.combiner import Combiner, Statistics
+from quart_counter.model import (
+    Applied,
+    Change,
+    NotApplied,
+    Outcome,
+    OutcomeUnknown,
+    Reading,
+    Refused,
+    check_change,
+    check_name,
+)
+from quart_counter.stores.base import Guarantees, Store, StoreAway
+
+
+class Counters:
+    """Every call is atomic and answers from inside the step that had the effect, so no two callers get one number.
+
+    All calls raise `InvalidChange` for impossible arguments, `CounterRefused` when a rule says no, `NotApplied` when it
+    did not happen, and `OutcomeUnknown` when it may have; see `quart_counter.errors`.
+    """
+
+    def __init__(self, store: Store, *, deadline_s: float, combine: bool) -> None:
+        self._store = store
+        self._combiner: Combiner[Change, Outcome] | None = (
+            Combiner(store.apply, expired=_expired, failed=_failed, deadline_s=deadline_s) if combine else None
+        )
+
+    @property
+    def guarantees(self) -> Guarantees:
+        """What the store promises."""
+        return self._store.guarantees
+
+    async def increment(self, name: str, by: int = 1, *, key: str | None = None) -> int:
+        """Add `by` (negative counts down) and return the new value: yours alone while everybody adds."""
+        return (await self.add(name, by, key=key)).value
+
+    async def add(self, name: str, by: int = 1, *, key: str | None = None) -> Reading:
+        """Add `by` and return the new value and version."""
+        return await self._change(Change(name, by, key=key))
+
+    async def take(
+        self, name: str, by: int = 1, *, limit: int | None = None, floor: int | None = None, key: str | None = None
+    ) -> Reading:
+        """Add `by` unless that would pass `limit` (counting up) or `floor` (counting down): sell 100, never 101."""
+        if (limit is None) == (floor is None):
+            raise errors.InvalidChange("take needs a limit (with a positive by) or a floor (with a negative by)")
+        return await self._change(Change(name, by, key=key, limit=limit, floor=floor))
+
+    async def set(self, name: str, value: int, *, if_version: int | None = None, key: str | None = None) -> Reading:
+        """Set to `value`; with `if_version`, only if nothing has changed since that version was read."""
+        return await self._change(Change(name, value=value, if_version=if_version, key=key))
+
+    async def reset(self, name: str, *, key: str | None = None) -> Reading:
+        """Set to 0. The version goes on, so a reset can be told from a counter never touched."""
+        return await self._change(Change(name, value=0, key=key))
+
+    async def read(self, name: str) -> Reading:
+        """Return value and version of one moment; sees every change answered before the call."""
+        check_name(name)
+        return await self._store.read(name)
+
+    async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:
+        """Return at most `limit` counter names greater than `after`, in order."""
+        return await self._store.names(after, limit)
+
+    async def apply(self, change: Change) -> Outcome:
+        """Carry out a change that was checked already and return its outcome; for callers who speak another language
+        than exceptions."""
+        if self._combiner is None:
+            return (await self._store.apply([change]))[0]
+        return await self._combiner.submit(change)
+
+    async def drain(self) -> None:
+        """Wait until every change given so far is answered, also those whose caller went away."""
+        if self._combiner is not None:
+            await self._combiner.aclose()
+
+    def statistics(self) -> Statistics:
+        """Return how many changes wait, how many flushes were sent, how many changes they carried."""
+        return self._combiner.statistics() if self._combiner is not None else Statistics(0, 0, 0)
+
+    async def _change(self, change: Change) -> Reading:
+        return _reading(change, await self.apply(check_change(change)))
+
+
+def _reading(change: Change, outcome: Outcome) -> Reading:
+    match outcome:
+        case Applied(value, version):
+            return Reading(value, version)
+        case Refused(reason, value, version):
+            raise errors.CounterRefused(
+                explain(change, outcome), name=change.name, reason=reason, value=value, version=version
+            )
+        case NotApplied():
+            raise errors.NotApplied(explain(change, outcome))
+        case OutcomeUnknown():
+            by = change.by if change.value is None else None
+            raise errors.OutcomeUnknown(explain(change, outcome), name=change.name, by=by, key=change.key)
+
+
+def explain(change: Change, outcome: Refused | NotApplied | OutcomeUnknown) -> str:
+    """Say in a sentence what became of `change` and what to do about it; the same words for library and HTTP."""
+    match outcome:
+        case Refused("bound", value, _):
+            edge = f"the limit {change.limit}" if change.limit is not None else f"the floor {change.floor}"
+            return f"{change.name} is at {value}: {change.by:+d} would pass {edge}. Nothing was changed."
+        case Refused("cap", value, _):
+            return f"{change.name} is at {value}: the change would leave ±(2^53 - 1). Nothing was changed."
+        case Refused("version", _, version):
+            return (
+                f"{change.name} is at version {version}, not {change.if_version}: somebody changed it. Read it again, "
+                "then decide. Nothing was changed."
+            )
+        case Refused():
+            return (
+                f"The key {change.key!r} was used for another request on {change.name}. Use a new key for a new "
+                "request. Nothing was changed."
+            )
+        case NotApplied(because):
+            return f"{because}. The change was not applied; sending it again is safe."
+        case OutcomeUnknown(because):
+            remedy = (
+                "the outcome cannot be found out, for it was sent without an idempotency key"
+                if change.key is None
+                else "send it again with the same key to find out; it counts once"
+            )
+            return f"{because}. The change may have been applied: {remedy}."
+
+
+def _expired(change: Change) -> Outcome:
+    return NotApplied("the store was busy or away until the deadline")
+
+
+def _failed(change: Change, error: BaseException) -> Outcome:
+    return OutcomeUnknown(f"the store failed in the middle of it ({type(error).__name__})")
+
+
+__all__ = ["Counters", "StoreAway", "explain"]

@@ -1,0 +1,55 @@
+"""Everything this package raises on purpose.
+
+QuartCounterError
+├── ConfigurationError     a setting, an extra or a server is missing or wrong; the sentence says what to do
+├── InvalidChange          the change itself is malformed (also a ValueError); nothing was sent
+├── CounterRefused         a rule said no: bound, cap, version or a key used for another request; no effect
+├── NotApplied             it did not happen and will not; sending it again is safe
+└── OutcomeUnknown         it may have happened; only the same key can find out
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigurationError",
+    "CounterRefused",
+    "InvalidChange",
+    "NotApplied",
+    "OutcomeUnknown",
+    "QuartCounterError",
+]
+
+
+class QuartCounterError(Exception):
+    """The root: `except QuartCounterError` catches all that this package raises on purpose."""
+
+
+class ConfigurationError(QuartCounterError):
+    """The service cannot start as configured. The sentence names the setting and the remedy."""
+
+
+class InvalidChange(QuartCounterError, ValueError):
+    """The arguments name no possible change. Nothing was sent to the store."""
+
+
+class CounterRefused(QuartCounterError):
+    """A rule of counting refused the change: it had no effect, and will have none.
+
+    `reason` is "bound", "cap", "version" or "key_reused"; `value` and `version` are the counter's when it refused.
+    """
+
+    def __init__(self, sentence: str, *, name: str, reason: str, value: int, version: int) -> None:
+        super().__init__(sentence)
+        self.name, self.reason, self.value, self.version = name, reason, value, version
+
+
+class NotApplied(QuartCounterError):
+    """The change did not happen and will not happen later. Sending it again is safe."""
+
+
+class OutcomeUnknown(QuartCounterError):
+    """The change may have happened. With a `key`, sending the same change again finds out and counts once."""
+
+    def __init__(self, sentence: str, *, name: str, by: int | None, key: str | None) -> None:
+        super().__init__(sentence)
+        self.name, self.by, self.key = name, by, key

@@ -1,0 +1,126 @@
+"""All settings, in one table: what each is for, its default, and how flag, environment and default are weighed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, NamedTuple
+
+from quart_counter.errors import ConfigurationError
+from quart_counter.model import MAX_KEYS
+
+PREFIX: Final = "QUART_COUNTER_"
+
+
+class Mode(NamedTuple):
+    """One way of keeping the number: where it lives, and what `--url` may say."""
+
+    summary: str
+    schemes: tuple[str, ...]
+    default_url: str
+    in_worker: bool = False  # each worker has its own numbers, so one worker is all that counts right
+    exhibit: bool = False  # broken on purpose, for the lab
+
+
+MODES: Final[Mapping[str, Mode]] = {
+    "lock": Mode("in this process, under an asyncio.Lock", ("memory",), "memory:", in_worker=True),
+    "redis": Mode("in Redis, shared by all workers", ("redis", "rediss", "unix"), "redis://127.0.0.1:6379/0"),
+    "bare": Mode("exhibit: a plain global, no await", ("memory",), "memory:", in_worker=True, exhibit=True),
+    "unguarded": Mode("exhibit: a global, an await inside", ("memory",), "memory:", in_worker=True, exhibit=True),
+}
+
+
+def _setting(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the service runs with. Make it with `load_settings`, which checks it."""
+
+    mode: str = _setting("lock", "how the app keeps the number: " + ", ".join(MODES))
+    url: str = _setting("", "address of the store, for example redis://127.0.0.1:6379/0; alone it implies the mode")
+    workers: int = _setting(1, "worker processes; more than one needs a mode whose numbers are shared")
+    bind: str = _setting("127.0.0.1:8000", "address to listen on, HOST:PORT; port 0 takes a free one")
+    secret_key: str = _setting("", "signs the page's cookies; empty: a new one at each start")
+    store_timeout_s: float = _setting(1.0, "seconds one try on the store may take")
+    deadline_s: float = _setting(5.0, "seconds after which a change is given up")
+    key_life_s: float = _setting(86_400.0, "seconds an idempotency key is remembered, at least")
+    max_keys: int = _setting(MAX_KEYS, "live idempotency keys a counter may hold")
+    force: bool = _setting(False, "start several workers although the mode counts in each of them apart")
+    lab: bool = _setting(False, "set by the lab: workers name themselves in X-Worker, exhibits wait for each other")
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
+    """Return checked settings: what is `given` and not None beats the environment, which beats the default.
+
+    Raises `ConfigurationError` with a sentence that names the setting and what it may be.
+    """
+    environ = os.environ if environ is None else environ
+    known = {one.name: one for one in fields(Settings)}
+    for name in given:
+        if name not in known:
+            raise ConfigurationError(f"there is no setting {name!r}; there are {', '.join(known)}")
+    values: dict[str, Any] = {}
+    for name, one in known.items():
+        if given.get(name) is not None:
+            values[name] = _typed(name, given[name], type(one.default))
+        elif environ.get(PREFIX + name.upper(), "") != "":
+            values[name] = _typed(PREFIX + name.upper(), environ[PREFIX + name.upper()], type(one.default))
+    return _checked(values)
+
+
+def _typed(source: str, value: Any, kind: type) -> Any:
+    try:
+        if kind is bool and isinstance(value, str):
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[value.lower()]
+        return kind(value)
+    except (KeyError, ValueError, TypeError):
+        wanted = {int: "a whole number", float: "a number", bool: "1 or 0"}[kind]
+        raise ConfigurationError(f"{source} is {value!r}: give {wanted}") from None
+
+
+def _checked(values: dict[str, Any]) -> Settings:
+    settings = Settings(**_with_mode_and_url(values))
+    if settings.workers < 1:
+        raise ConfigurationError(f"workers is {settings.workers}: give 1 or more")
+    if min(settings.store_timeout_s, settings.deadline_s) <= 0:
+        raise ConfigurationError("store_timeout_s and deadline_s must be more than 0 seconds")
+    if settings.key_life_s <= 2 * settings.deadline_s:
+        raise ConfigurationError(
+            f"key_life_s is {settings.key_life_s:g}: a key must outlive every retry, so give more than twice "
+            f"deadline_s ({settings.deadline_s:g})"
+        )
+    if settings.max_keys < 1:
+        raise ConfigurationError(f"max_keys is {settings.max_keys}: give 1 or more")
+    if MODES[settings.mode].in_worker and settings.workers > 1 and not settings.force:
+        raise ConfigurationError(
+            f"mode {settings.mode} keeps the number in each worker, so {settings.workers} workers would hand it out "
+            f"{settings.workers} times: use --mode redis, or --workers 1 (--force starts it all the same)"
+        )
+    return settings
+
+
+def _with_mode_and_url(values: dict[str, Any]) -> dict[str, Any]:
+    scheme = values.get("url", "").partition(":")[0]
+    if "mode" not in values and scheme:
+        values["mode"] = mode_of(scheme)
+    mode = values.get("mode", "lock")
+    if mode not in MODES:
+        raise ConfigurationError(f"there is no mode {mode!r}; there are {', '.join(MODES)}")
+    if scheme and scheme not in MODES[mode].schemes:
+        raise ConfigurationError(
+            f"mode {mode} does not use {scheme}: URLs, but {' '.join(s + ':' for s in MODES[mode].schemes)}. "
+            "Leave out the mode, or the URL"
+        )
+    return {**values, "mode": mode, "url": values.get("url") or MODES[mode].default_url}
+
+
+def mode_of(scheme: str) -> str:
+    """Return the mode that a URL with this scheme implies."""
+    for name, mode in MODES.items():
+        if scheme in mode.schemes and not mode.exhibit:
+            return name
+    every = sorted({scheme for mode in MODES.values() for scheme in mode.schemes})
+    raise ConfigurationError(f"no mode uses {scheme}: URLs; there are {' '.join(one + ':' for one in every)}")

@@ -1,0 +1,36 @@
+"""The stores: one short file a backend, all behind `base.Store`. `open_store` picks one by its URL."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+
+from quart_counter.errors import ConfigurationError
+from quart_counter.stores.base import Guarantees, Limits, Store, StoreAway
+
+__all__ = ["Guarantees", "Limits", "Store", "StoreAway", "open_store"]
+
+
+def open_store(url: str, limits: Limits | None = None) -> AbstractAsyncContextManager[Store]:
+    """Return the store at `url` as a context manager that connects, checks what it promises, and closes.
+
+    async with open_store("redis://127.0.0.1:6379/0") as store: ...
+
+    Raises ConfigurationError for an unknown scheme, a missing extra and a server that cannot be used.
+    """
+    limits = limits or Limits()
+    scheme = url.partition(":")[0]
+    try:
+        match scheme:
+            case "memory":
+                from quart_counter.stores import memory
+
+                return memory.open_store(url, limits)
+            case "redis" | "rediss" | "unix":
+                from quart_counter.stores import redis
+
+                return redis.open_store(url, limits)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{scheme}: URLs need the package {error.name}: run pip install 'quart-counter[{scheme}]'"
+        ) from error
+    raise ConfigurationError(f"no store answers to {scheme}: URLs; use memory: or redis:")

@@ -1,0 +1,92 @@
+"""What every store is: a `Store` that applies changes atomically, and the `Guarantees` it keeps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+from quart_counter.model import MAX_KEYS, Change, Outcome, Reading
+
+Scope = Literal["request", "client", "process", "host", "network"]
+Durability = Literal["none", "restart", "crash", "power_loss"]
+
+Reply = TypeVar("Reply")
+
+
+@dataclass(frozen=True)
+class Guarantees:
+    """What a store promises as it is configured now; data, so that the lab can turn each field into an experiment.
+
+    `durable` names the worst event an acknowledged change survives: none of them, a clean restart of the store, a
+    kill -9 of it, a power cut. A server setting that cannot be read counts as none. `notes` explain in a sentence each.
+    """
+
+    scope: Scope
+    atomic: bool
+    durable: Durability
+    exactly_once: bool
+    versioned: bool
+    gapless: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a store may try and how much it remembers; the same for every store.
+
+    Each try on the server has `store_timeout_s`; a flush is given up after `deadline_s`. A key's record lives for at
+    least `key_life_s`, which is more than twice the deadline; a counter holds at most `max_keys` live keys.
+    """
+
+    store_timeout_s: float = 1.0
+    deadline_s: float = 5.0
+    key_life_s: float = 86_400.0
+    max_keys: int = MAX_KEYS
+
+
+class Store(Protocol):
+    """Somewhere counters live. `apply` raises only for bugs: what goes wrong with a change is its `Outcome`."""
+
+    @property
+    def guarantees(self) -> Guarantees:
+        """What it promises, read from the server's own settings when it was opened."""
+
+    async def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        """Carry out `changes` in order, atomically per name, and return one outcome a change, in the same order."""
+
+    async def read(self, name: str) -> Reading:
+        """Return value and version of one moment; 0 and 0 for a counter never touched. Raises StoreAway."""
+
+    async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:
+        """Return at most `limit` names greater than `after`, in order. Raises StoreAway."""
+
+    async def aclose(self) -> None:
+        """Let go of everything it opened."""
+
+
+class StoreAway(Exception):
+    """The store did not answer: nothing is known beyond that. The sentence is fit for a person who operates it."""
+
+
+class NeverSent(StoreAway):
+    """The store was not reached at all, so the try had no effect."""
+
+
+async def answered(attempt: Callable[[], Awaitable[Reply]], limits: Limits) -> Reply:
+    """Call `attempt` until it answers or the deadline passes; only for attempts that count once however often sent.
+
+    Raises `NeverSent` when no try can have had an effect, otherwise `StoreAway`, of the last try.
+    """
+    loop = asyncio.get_running_loop()
+    deadline, pause_s, in_doubt = loop.time() + limits.deadline_s, 0.01, False
+    while True:
+        try:
+            return await attempt()
+        except StoreAway as away:
+            in_doubt = in_doubt or not isinstance(away, NeverSent)
+            if loop.time() + pause_s >= deadline:
+                raise (StoreAway if in_doubt else NeverSent)(str(away)) from away
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, 0.25)

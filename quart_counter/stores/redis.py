@@ -1,0 +1,319 @@
+"""Counters in Redis (or Valkey), through `redis.asyncio`, where aioredis lives now.
+
+Atomic across processes and hosts: one Lua run a counter and flush carries out the rules (`apply.lua`). redis-py's own
+retries are off, for they would count twice when a reply is lost; a flush is sent again by us, under its number.
+
+Layout, for the counter `tickets` (the braces keep all of it in one cluster slot):
+
+    qc:{tickets}                    hash: value, version
+    qc:{tickets}:flush:<worker>     string: that worker's last flush and its reply; lives twice the deadline
+    qc:{tickets}:keys:<generation>  hash: idempotency key -> fingerprint and answer; lives one to two key lives
+    qc:names                        sorted set of all names, for listing in order
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
+
+import redis.asyncio as aioredis
+from redis.asyncio.connection import BlockingConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    BusyLoadingError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+
+from quart_counter.errors import ConfigurationError
+from quart_counter.model import (
+    MAX_VALUE,
+    Applied,
+    Change,
+    NotApplied,
+    Outcome,
+    OutcomeUnknown,
+    Reading,
+    Refused,
+    Step,
+    fingerprint,
+    fold,
+    unfold,
+)
+from quart_counter.stores.base import Guarantees, Limits, NeverSent, StoreAway, answered
+
+SCRIPT: Final = files("quart_counter.stores").joinpath("apply.lua").read_text()
+SCRIPT_SHA: Final = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()  # Redis names scripts by it
+NAMES: Final = "qc:names"
+READ_CONNECTIONS: Final = 8
+
+# Errors that the script's first command or the server's front door gives: nothing was written.
+_NO_EFFECT_TYPES = (OutOfMemoryError, ReadOnlyError, NoPermissionError)  # redis-py strips the code from these
+_NO_EFFECT_CODES = ("MISCONF", "WRONGTYPE", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN")
+
+
+class Part(NamedTuple):
+    """One counter's share of a flush: its steps, and where their changes stand in the flush."""
+
+    name: str
+    steps: Sequence[Step]
+    positions: Sequence[int]
+
+
+class RedisStore:
+    """Counters shared by every process that reaches one Redis; right with any number of workers and hosts."""
+
+    def __init__(self, url: str, limits: Limits) -> None:
+        self._limits = limits
+        self._worker = secrets.token_hex(8)
+        self._number = 0
+        self._flushes = _pool(url, limits, connections=1)
+        self._reads = aioredis.Redis(connection_pool=_pool(url, limits, connections=READ_CONNECTIONS))
+        self.guarantees = _guarantees({}, {})
+
+    async def inspect(self) -> str:
+        """Read the server's settings, state the guarantees they allow, and return the server's version."""
+        info = await self._ask(self._reads.info("everything"))
+        self.guarantees = _guarantees(info, await self._settings())
+        return str(info.get("redis_version", "?"))
+
+    async def _settings(self) -> dict[str, str]:
+        try:
+            settings: dict[str, str] = await self._ask(self._reads.config_get("append*", "save"))
+            return settings
+        except StoreAway:  # CONFIG is often forbidden to applications; what cannot be read counts as none
+            return {}
+
+    async def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        """Carry out `changes` in order, one Lua run a name, all names in one round trip; one flush at a time."""
+        outcomes: list[Outcome] = [NotApplied("the flush did not reach this change")] * len(changes)
+        again = await self._flush(list(_parts(changes, fold)), outcomes)
+        if again:  # a folded run would have passed the cap: none of it was applied, so try each change by itself
+            alone = _parts([changes[i] for i in again], _each)
+            await self._flush([part._replace(positions=[again[i] for i in part.positions]) for part in alone], outcomes)
+        return outcomes
+
+    async def _flush(self, parts: Sequence[Part], outcomes: list[Outcome]) -> list[int]:
+        """Send one flush, put its answers into `outcomes`, and return the positions that must be sent again alone."""
+        self._number += 1
+        commands = self._commands(parts)
+        try:
+            replies = await answered(partial(self._round_trip, commands), self._limits)
+        except StoreAway as away:
+            made = NotApplied if isinstance(away, NeverSent) else OutcomeUnknown
+            for part in parts:
+                for position in part.positions:
+                    outcomes[position] = made(str(away))
+            return []
+        again: list[int] = []
+        for part, reply in zip(parts, replies, strict=True):
+            again += _hand_out(part, reply, outcomes)
+        return again
+
+    def _commands(self, parts: Sequence[Part]) -> list[tuple[Any, ...]]:
+        """One EVALSHA a counter."""
+        limits = self._limits
+        rules = (2000 * limits.deadline_s, 1000 * limits.key_life_s, limits.max_keys, MAX_VALUE)
+        arguments = (self._number, *(f"{rule:.0f}" for rule in rules))
+        commands: list[tuple[Any, ...]] = []
+        for name, steps, _ in parts:
+            home = f"qc:{{{name}}}"
+            keys = (home, f"{home}:flush:{self._worker}", f"{home}:keys:", NAMES)
+            wire = json.dumps([_wire(step) for step in steps], separators=(",", ":"))
+            commands.append(("EVALSHA", SCRIPT_SHA, len(keys), *keys, *arguments, name, wire))
+        return commands
+
+    async def _round_trip(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send all commands at once and read all replies; errors of single commands are replies too."""
+        sent = False
+        try:
+            async with asyncio.timeout(self._limits.store_timeout_s):
+                # The pool reconnects here if an earlier reply was left over on the connection.
+                connection = await self._flushes.get_connection()  # type: ignore[no-untyped-call]
+                try:
+                    sent = True
+                    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                    replies = [await _reply(connection) for _ in commands]
+                    if any(isinstance(reply, NoScriptError) for reply in replies):
+                        await connection.send_command("SCRIPT", "LOAD", SCRIPT)
+                        await connection.read_response()
+                        raise StoreAway("Redis had lost the script")  # send again: what was applied has its record
+                    if any(isinstance(reply, BusyLoadingError) or _is_busy(reply) for reply in replies):
+                        raise StoreAway("Redis is loading its data or busy with a script")
+                    return replies
+                finally:
+                    await self._flushes.release(connection)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise (StoreAway if sent else NeverSent)(_away(error)) from error
+
+    async def read(self, name: str) -> Reading:
+        """Return value and version of one moment, in one round trip on a connection that carries no flush."""
+        value, version = await self._ask(self._reads.hmget(f"qc:{{{name}}}", "value", "version"))
+        return Reading(int(value or 0), int(version or 0))
+
+    async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:
+        """Return at most `limit` names greater than `after`, in order."""
+        start = f"({after}" if after else "-"
+        names: list[str] = await self._ask(self._reads.zrange(NAMES, start, "+", bylex=True, offset=0, num=limit))
+        return names
+
+    async def _ask(self, question: Any) -> Any:
+        try:
+            async with asyncio.timeout(self._limits.store_timeout_s):
+                return await question
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StoreAway(_away(error)) from error
+
+    async def aclose(self) -> None:
+        """Close both pools."""
+        await self._flushes.aclose()
+        await self._reads.connection_pool.aclose()
+
+
+def _pool(url: str, limits: Limits, connections: int) -> BlockingConnectionPool:
+    # Protocol 2: with 3, redis-py 8.1 skips the check for a leftover reply, which would go to the next caller.
+    return BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections,
+        timeout=limits.store_timeout_s,
+        protocol=2,
+        retry=Retry(NoBackoff(), 0),
+        socket_connect_timeout=limits.store_timeout_s,
+        decode_responses=True,
+    )
+
+
+def _parts(changes: Sequence[Change], into_steps: Any) -> Iterable[Part]:
+    """Split a flush by name, keeping the order within each."""
+    positions: dict[str, list[int]] = {}
+    for position, change in enumerate(changes):
+        positions.setdefault(change.name, []).append(position)
+    for name, places in positions.items():
+        yield Part(name, list(into_steps([changes[i] for i in places])), places)
+
+
+def _each(changes: Sequence[Change]) -> Iterable[Step]:
+    return (Step([change], change.by) for change in changes)
+
+
+def _wire(step: Step) -> list[object]:
+    change = step.changes[0]
+    if len(step.changes) > 1:
+        return [step.by, len(step.changes)]
+    optional = (change.value, change.limit, change.floor, change.if_version, change.key)
+    words = [False if part is None else part for part in optional]
+    return [change.by, 1, *words, fingerprint(change)] if any(part is not None for part in optional) else [change.by, 1]
+
+
+async def _reply(connection: Any) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as error:
+        return error
+
+
+def _is_busy(reply: object) -> bool:
+    return isinstance(reply, ResponseError) and str(reply).startswith("BUSY ")
+
+
+def _hand_out(part: Part, reply: Any, outcomes: list[Outcome]) -> list[int]:
+    """Turn one counter's reply into outcomes; return the positions of a folded run that met the cap."""
+    if isinstance(reply, ResponseError):
+        for position in part.positions:
+            outcomes[position] = _from_error(reply)
+        return []
+    words = reply.split(" ")
+    again: list[int] = []
+    start = 0
+    for i, step in enumerate(part.steps):
+        code, value, version, replayed = words[4 * i : 4 * i + 4]
+        positions = part.positions[start : start + len(step.changes)]
+        start += len(step.changes)
+        if code == "cap" and len(positions) > 1:
+            again += positions
+            continue
+        answers = _answers(step, code, Reading(int(value), int(version)), replayed == "1")
+        for position, answer in zip(positions, answers, strict=True):
+            outcomes[position] = answer
+    return again
+
+
+def _answers(step: Step, code: str, reading: Reading, replayed: bool) -> Sequence[Outcome]:
+    if len(step.changes) > 1:
+        return unfold(step, reading)
+    if code == "applied":
+        return [Applied(*reading, replayed)]
+    if code == "quota":
+        return [NotApplied(f"{step.changes[0].name} is at its quota of live idempotency keys")]
+    return [Refused(code, *reading, replayed)]  # type: ignore[arg-type]  # the script's codes are the model's reasons
+
+
+def _from_error(error: ResponseError) -> Outcome:
+    sentence = f"Redis refused: {error}"
+    harmless = isinstance(error, _NO_EFFECT_TYPES) or str(error).startswith(_NO_EFFECT_CODES)
+    return NotApplied(sentence) if harmless else OutcomeUnknown(sentence)
+
+
+def _away(error: BaseException) -> str:
+    return f"Redis does not answer ({str(error) or type(error).__name__})"
+
+
+def _guarantees(info: dict[str, Any], settings: dict[str, str]) -> Guarantees:
+    """State what this server, as configured, keeps; `info` and `settings` are empty before it was asked."""
+    notes = []
+    evicts = info.get("maxmemory", 0) and info.get("maxmemory_policy") != "noeviction"
+    if evicts:
+        notes.append(
+            f"maxmemory-policy is {info['maxmemory_policy']}: Redis may forget counters and keys; "
+            "run CONFIG SET maxmemory-policy noeviction"
+        )
+    durable = "none"
+    if info.get("aof_enabled"):
+        fsync = settings.get("appendfsync")
+        durable = "power_loss" if fsync == "always" else "crash"
+        notes.append(f"append-only file on, fsync {fsync or 'unknown'}")
+        if fsync != "always":
+            notes.append("a power cut may lose about the last 2 seconds; appendfsync always does not")
+    elif settings.get("save"):
+        durable = "restart"
+        notes.append("snapshots only: a crash loses what came after the last one; CONFIG SET appendonly yes keeps it")
+    else:
+        notes.append("no append-only file: a restart of Redis forgets all; CONFIG SET appendonly yes keeps it")
+    return Guarantees(
+        scope="network",
+        atomic=True,
+        durable="none" if evicts else durable,  # type: ignore[arg-type]
+        exactly_once=not evicts,
+        versioned=True,
+        gapless=True,
+        notes=tuple(notes),
+    )
+
+
+@asynccontextmanager
+async def open_store(url: str, limits: Limits) -> AsyncIterator[RedisStore]:
+    """Connect, read what the server promises, and close both pools at the end. Raises ConfigurationError."""
+    try:
+        store = RedisStore(url, limits)
+    except ValueError as error:
+        raise ConfigurationError(f"the Redis URL is wrong: {error}") from error
+    try:
+        try:
+            await store.inspect()
+        except StoreAway as away:
+            raise ConfigurationError(f"{away}. Start it, or name another with --url redis://HOST:PORT/0") from away
+        yield store
+    finally:
+        await store.aclose()
