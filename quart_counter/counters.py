@@ -32,6 +32,9 @@ class Counters:
     """
 
     def __init__(self, store: Store, *, deadline_s: float, combine: bool) -> None:
+        self._use(store, deadline_s, combine)
+
+    def _use(self, store: Store, deadline_s: float, combine: bool) -> None:
         self._store = store
         self._combiner: Combiner[Change, Outcome] | None = (
             Combiner(store.apply, expired=_expired, failed=_failed, deadline_s=deadline_s) if combine else None
@@ -132,11 +135,11 @@ def explain(change: Change, outcome: Refused | NotApplied | OutcomeUnknown) -> s
             return f"{because}. The change was not applied; sending it again is safe."
         case OutcomeUnknown(because):
             remedy = (
-                "the outcome cannot be found out, for it was sent without an idempotency key"
+                "sent without Idempotency-Key: the outcome cannot be found out"
                 if change.key is None
                 else "send it again with the same key to find out; it counts once"
             )
-            return f"{because}. The change may have been applied: {remedy}."
+            return f"{because}. The change may have been applied; {remedy}."
 
 
 def _expired(change: Change) -> Outcome:

@@ -52,8 +52,11 @@ class Settings:
     lab: bool = _setting(False, "set by the lab: workers name themselves in X-Worker, exhibits wait for each other")
 
 
-def load_settings(environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
-    """Return checked settings: what is `given` and not None beats the environment, which beats the default.
+def load_settings(
+    environ: Mapping[str, str] | None = None, file: Mapping[str, Any] | None = None, **given: Any
+) -> Settings:
+    """Return checked settings: what is `given` and not None beats the environment, then what a `file` says, then the
+    default.
 
     Raises `ConfigurationError` with a sentence that names the setting and what it may be.
     """
@@ -68,6 +71,8 @@ def load_settings(environ: Mapping[str, str] | None = None, **given: Any) -> Set
             values[name] = _typed(name, given[name], type(one.default))
         elif environ.get(PREFIX + name.upper(), "") != "":
             values[name] = _typed(PREFIX + name.upper(), environ[PREFIX + name.upper()], type(one.default))
+        elif file and file.get(name) is not None:
+            values[name] = _typed(name, file[name], type(one.default))
     return _checked(values)
 
 

@@ -1,0 +1,124 @@
+"""The Quart face: `create_app` makes the service, `QuartCounter` gives counters to an app of your own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
+from typing import Any, NoReturn
+
+from quart import Quart, Response
+from werkzeug.exceptions import HTTPException
+
+from quart_counter.counters import Counters
+from quart_counter.errors import ConfigurationError
+from quart_counter.settings import MODES, PREFIX, Settings, load_settings
+from quart_counter.stores import Limits, Store, open_store
+from quart_counter.web import answers, api, front, health, page
+from quart_counter.web.parse import MAX_BODY
+
+BODY_TIMEOUT_S = 5
+
+
+class QuartCounter(Counters):
+    """Counters for a Quart app: opened when it starts serving, once per worker, and closed when it stops.
+
+        counters = QuartCounter(app)                   # in this process, for one worker
+        counters = QuartCounter(app, url="redis://…")  # shared by all workers
+
+    Settings are those of `quart_counter.settings`: given here, else `QUART_COUNTER_…` in `app.config`, else in the
+    environment. Raises ConfigurationError for a wrong one.
+    """
+
+    def __init__(self, app: Quart | None = None, **settings: Any) -> None:
+        super().__init__(_NotOpen(), deadline_s=0, combine=False)
+        self._given = settings
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Quart) -> None:
+        """Open the counters while `app` serves."""
+        if "quart_counter" in app.extensions:
+            raise ConfigurationError("this app has its counters already: use app.extensions['quart_counter']")
+        config = {name: value for name, value in app.config.items() if name.startswith(PREFIX)}
+        self._serve_with(app, load_settings({**os.environ, **config}, **self._given))
+
+    def _serve_with(self, app: Quart, settings: Settings) -> None:
+        app.extensions["quart_counter"] = self
+
+        @app.while_serving
+        async def serving() -> AsyncGenerator[None, None]:
+            async with _open(settings) as store:
+                combine = not MODES[settings.mode].in_worker and not MODES[settings.mode].exhibit
+                self._use(store, settings.deadline_s, combine)
+                try:
+                    yield
+                finally:
+                    await self.drain()
+                    self._use(_NotOpen(), 0, combine=False)
+
+
+def create_app(settings: Settings | None = None, **given: Any) -> Quart:
+    """Return the service as a Quart app, for any ASGI server: `hypercorn "quart_counter:create_app()"`.
+
+    Settings are given, or come from `QUART_COUNTER_…` in the environment. Raises ConfigurationError for a wrong one.
+    """
+    settings = settings or load_settings(**given)
+    app = Quart("quart_counter", static_folder=None)
+    app.secret_key = settings.secret_key or page.new_secret()
+    app.config.update(
+        MAX_CONTENT_LENGTH=MAX_BODY,
+        BODY_TIMEOUT=BODY_TIMEOUT_S,
+        SESSION_COOKIE_SAMESITE="Lax",
+    )
+    app.url_map.merge_slashes = False
+    counters = QuartCounter()
+    counters._serve_with(app, settings)
+    app.register_blueprint(api.blueprint(counters))
+    app.register_blueprint(health.blueprint(counters, settings.mode))
+    app.register_blueprint(page.blueprint(counters, settings.mode, MODES[settings.mode].summary))
+    app.register_error_handler(HTTPException, _http_problem)
+    app.register_error_handler(Exception, _unexpected)
+    worker = ((b"x-worker", str(os.getpid()).encode()),) if settings.lab else ()
+    app.asgi_app = front.Front(app.asgi_app, worker)  # type: ignore[method-assign]
+    return app
+
+
+def _open(settings: Settings) -> AbstractAsyncContextManager[Store]:
+    limits = Limits(settings.store_timeout_s, settings.deadline_s, settings.key_life_s, settings.max_keys)
+    if MODES[settings.mode].exhibit or settings.lab:
+        from quart_counter.lab import exhibits
+
+        return exhibits.open_store(settings.mode, settings.url, limits)
+    return open_store(settings.url, limits)
+
+
+async def _http_problem(error: HTTPException) -> Response:
+    if error.code == 404:
+        return api.to_response(api.problem_not_found())
+    status = error.code or 500
+    headers = [(word, value) for word, value in error.get_headers() if word == "Allow"]
+    return api.to_response(answers.problem(status, _REMEDY.get(status, str(error.description)), headers=headers))
+
+
+_REMEDY = {
+    408: f"The body did not arrive within {BODY_TIMEOUT_S} seconds.",
+    413: f"The body is larger than {MAX_BODY} bytes; a change needs fewer than 100.",
+}
+
+
+async def _unexpected(error: Exception) -> Response:
+    from quart import current_app
+
+    current_app.logger.exception("a bug in quart_counter")
+    return api.to_response(answers.problem(500, "A bug in the service; its log says more."))
+
+
+class _NotOpen:
+    """What stands in before the app serves: every use says what to do."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise ConfigurationError(
+            "the counters open when the app starts serving: use them in a request, a background task or while_serving "
+            "(in tests: async with app.test_app())"
+        )

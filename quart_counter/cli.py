@@ -1,0 +1,97 @@
+"""The commands. Thin: each reads its options, calls the room that does the work, and turns the result into a status."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import click
+
+from quart_counter import __version__
+from quart_counter.errors import ConfigurationError
+from quart_counter.settings import MODES, Settings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+NOT_FLAGS = {"secret_key": "a flag would show it to everybody in ps", "lab": "the lab sets it"}
+
+
+class _Group(click.Group):
+    """Turns a ConfigurationError into one sentence and status 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigurationError as error:
+            click.echo(f"Error: {error}.", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="quart-counter %(version)s")
+def main() -> None:
+    """Every request gets its own number, and a lab that shows what happens when it does not.
+
+    \b
+    quart-counter serve                            count in this process, one worker
+    quart-counter serve --mode redis --workers 4   count in Redis, four workers
+    quart-counter race                             see what goes wrong without them
+    """
+
+
+def _settings_options(command: Command) -> Command:
+    """One option for each setting of the table; the flag beats QUART_COUNTER_<NAME>, which beats the default."""
+    for one in reversed(fields(Settings)):
+        if one.name in NOT_FLAGS:
+            continue
+        shown = f"{one.metadata['help']}  [default: {one.default!s}]" if one.default != "" else one.metadata["help"]
+        kind = {"is_flag": True, "default": None} if isinstance(one.default, bool) else {"type": type(one.default)}
+        kind |= {"type": click.Choice(list(MODES))} if one.name == "mode" else {}
+        command = click.option(f"--{one.name.replace('_', '-')}", one.name, help=shown, **kind)(command)
+    return command
+
+
+@main.command()
+@_settings_options
+@click.option("--with-redis", is_flag=True, help="start a private Redis for this run, and count in it")
+@click.option("--config", "config_file", type=click.Path(), help="a Hypercorn TOML file for the server's own settings")
+def serve(with_redis: bool, config_file: str | None, **given: Any) -> None:
+    """Serve counters over HTTP.
+
+    \b
+    quart-counter serve
+    quart-counter serve --with-redis --workers 2
+    curl -X POST http://127.0.0.1:8000/counters/tickets/increment
+
+    Every option is also read from the environment, as QUART_COUNTER_<NAME>. SIGTERM drains, Ctrl-C is quicker.
+    """
+    from quart_counter import serving
+
+    sys.exit(asyncio.run(serving.serve(given, with_redis=with_redis, config_file=config_file)))
+
+
+@main.command()
+@click.argument("modes", nargs=-1, metavar="[MODE]...")
+@click.option("--workers", type=click.IntRange(1, 64), help="worker processes, for the modes named")
+@click.option("--clients", type=click.IntRange(1, 1000), default=100, show_default=True, help="clients, all at once")
+@click.option("--requests", type=click.IntRange(1), help="requests in all  [default: one a client]")
+@click.option("--url", help="the Redis to race; without it a private one is started")
+@click.option(
+    "--history", "history_dir", type=click.Path(file_okay=False), help="keep every recorded call in this folder"
+)
+@click.option("--json", "as_json", is_flag=True, help="print one JSON document")
+def race(modes: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Race the service itself: right and wrong ways of counting, one row each, on real servers.
+
+    \b
+    quart-counter race
+    quart-counter race redis --workers 4 --requests 2000
+
+    Exit status: 0 as expected, 1 not as expected, 2 something is missing, 3 inconclusive.
+    """
+    from quart_counter.lab import report
+
+    sys.exit(report.race(modes, as_json=as_json, **options))

@@ -1,0 +1,208 @@
+"""`Service`: one listening socket, N workers on it, each a single-process Hypercorn; replaces the one that dies.
+
+Hypercorn's own `-w N` ends the whole service when one worker is killed, with exit status 0, and drops requests in
+flight at SIGTERM; so the socket and the processes are ours, and the HTTP is Hypercorn's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Self
+
+from quart_counter.errors import ConfigurationError
+from quart_counter.settings import MODES, Settings
+
+# The server settings of record; hypercorn.toml says the same, with reasons.
+SERVER: Final[Mapping[str, Any]] = {
+    "backlog": 2048,
+    "graceful_timeout": 10.0,
+    "h11_max_incomplete_size": 32 * 1024,
+    "include_server_header": False,
+    "keep_alive_max_requests": 1_000_000,
+    "keep_alive_timeout": 75.0,
+    "worker_class": "asyncio",
+}
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 5.0
+START_TIMEOUT_S: Final = 60.0
+LAST_ORDERS_S: Final = 2.0  # on top of the graceful timeout, before a worker that does not end is killed
+
+
+@dataclass(eq=False)
+class Worker:
+    """A worker process; `hello` is the line it said when it was ready (or failed), None while it is starting."""
+
+    process: asyncio.subprocess.Process
+    report: asyncio.StreamReader
+    hello: Mapping[str, Any] | None = None
+
+    async def greeting(self) -> Mapping[str, Any]:
+        """Wait until the worker is ready or has failed."""
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                line = await self.report.readline()
+        except TimeoutError:
+            self.process.kill()
+            line = b""
+        self.hello = json.loads(line) if line else {"failed": "a worker died while it was starting"}
+        return self.hello
+
+
+class Service:
+    """The running service: `async with Service(settings) as service`, then it answers at `service.url`.
+
+    Raises ConfigurationError when it cannot listen or its first workers cannot start. `ended` is done when the service
+    cannot go on; `say` is told, a sentence at a time, what happens to the workers.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        server: Mapping[str, Any] = SERVER,
+        say: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        self._settings, self._server, self._say = settings, server, say
+        self._workers: set[Worker] = set()
+        self._stopping = False
+        self.guarantees: Mapping[str, Any] = {}
+
+    async def __aenter__(self) -> Self:
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._socket = _listen(self._settings.bind, self._server["backlog"])
+        self._keepers = [asyncio.create_task(self._keep()) for _ in range(self._settings.workers)]
+        try:
+            await self._all_ready()
+        except BaseException:
+            await self.stop(signal.SIGINT)
+            raise
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.stop(signal.SIGTERM)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        host, port = self._socket.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the workers that are ready."""
+        return sorted(worker.process.pid for worker in self._workers if worker.hello and "ready" in worker.hello)
+
+    async def stop(self, how: signal.Signals) -> None:
+        """Pass the signal on and return when every worker is gone; one that does not obey is killed in the end."""
+        self._stopping = True
+        for worker in self._workers:
+            with suppress(ProcessLookupError):
+                worker.process.send_signal(how)
+        patience_s = LAST_ORDERS_S + (self._server["graceful_timeout"] if how is signal.SIGTERM else 0)
+        _, late = await asyncio.wait(self._keepers, timeout=patience_s)
+        if late:
+            self._kill()
+            await asyncio.wait(self._keepers)
+        self._socket.close()
+
+    def _kill(self) -> None:
+        for worker in self._workers:
+            with suppress(ProcessLookupError):
+                worker.process.kill()
+
+    async def _all_ready(self) -> None:
+        while len(self.pids) < self._settings.workers:
+            if self.ended.done():
+                raise ConfigurationError(self.ended.result())
+            await asyncio.sleep(0.005)
+
+    async def _keep(self) -> None:
+        """Keep one place filled: start a worker, wait for its end, start the next."""
+        pause_s = FIRST_PAUSE_S
+        was_up = False
+        while not self._stopping:
+            worker = await _start(self._settings, self._server, self._socket)
+            self._workers.add(worker)
+            hello = await worker.greeting()
+            if "ready" in hello:
+                self.guarantees, was_up, pause_s = hello["guarantees"], True, FIRST_PAUSE_S
+            if self._stopping:
+                worker.process.terminate()
+            status = await worker.process.wait()
+            self._workers.discard(worker)
+            if self._stopping or not self._goes_on(worker, status, was_up):
+                return
+            if "failed" in hello:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _goes_on(self, worker: Worker, status: int, was_up: bool) -> bool:
+        """Say what happened to a worker that ended, and whether it is to be replaced."""
+        hello = worker.hello or {}
+        if "failed" in hello and not was_up:
+            self._end(hello["failed"])
+            return False
+        if MODES[self._settings.mode].in_worker:
+            self._end(
+                f"worker {worker.process.pid} {_death(status)}, and the numbers of mode {self._settings.mode} "
+                "died with it: not starting another that would begin at 1 again"
+            )
+            return False
+        self._say(f"worker {worker.process.pid} {_death(status)}: {hello.get('failed', 'replacing it')}")
+        return True
+
+    def _end(self, why: str) -> None:
+        if not self.ended.done():
+            self.ended.set_result(why)
+
+
+def _death(status: int) -> str:
+    return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+
+
+async def _start(settings: Settings, server: Mapping[str, Any], listening: socket.socket) -> Worker:
+    read_fd, write_fd = os.pipe()
+    order = {
+        "settings": asdict(settings),
+        "server": dict(server),
+        "listen_fd": listening.fileno(),
+        "report_fd": write_fd,
+    }
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "quart_counter.worker"),
+            stdin=asyncio.subprocess.PIPE,  # stays open: its end tells the worker that we are gone
+            pass_fds=(listening.fileno(), write_fd),
+            process_group=0,  # out of reach of the terminal's Ctrl-C, which we pass on ourselves
+        )
+    finally:
+        os.close(write_fd)
+    report = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(report)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(read_fd, "rb"))
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(order).encode() + b"\n")  # not in the arguments: ps shows those to everybody
+    return Worker(process, report)
+
+
+def _listen(bind: str, backlog: int) -> socket.socket:
+    host, colon, port = bind.rpartition(":")
+    if not colon or not port.isdigit() or not host:
+        raise ConfigurationError(f"bind is {bind!r}: give HOST:PORT, for example 127.0.0.1:8000 or [::1]:8000")
+    host = host.removeprefix("[").removesuffix("]")
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, int(port)))
+        listening.listen(backlog)
+    except (OSError, OverflowError) as error:
+        listening.close()
+        raise ConfigurationError(f"cannot listen on {bind} ({error}): give another --bind") from error
+    return listening

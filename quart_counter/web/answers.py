@@ -1,0 +1,81 @@
+"""What goes back to a client: an `Answer`, and the problem documents (RFC 9457) that say what to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+from quart_counter.counters import explain
+from quart_counter.model import Applied, Change, NotApplied, Outcome, OutcomeUnknown, Refused
+
+Headers = Sequence[tuple[str, str]]
+
+JSON: Final = (("content-type", "application/json"), ("cache-control", "no-store"))
+PROBLEM: Final = (("content-type", "application/problem+json"), ("cache-control", "no-store"))
+REPLAYED: Final = ("idempotency-replayed", "true")
+RETRY_AFTER_S: Final = 1
+
+_STATUS_OF_REFUSAL: Final = {"bound": 409, "cap": 409, "version": 412, "key_reused": 422}
+
+
+class Answer(NamedTuple):
+    """A whole HTTP answer."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class Problem(Exception):
+    """A request that is answered with a problem document, before any effect."""
+
+    def __init__(self, status: int, detail: str, *, kind: str = "", headers: Headers = (), **extra: Any) -> None:
+        super().__init__(detail)
+        self.answer = problem(status, detail, kind=kind, headers=headers, **extra)
+
+
+def document(content: Mapping[str, Any], headers: Headers = ()) -> Answer:
+    """Answer 200 with `content` as JSON."""
+    return Answer(200, (*JSON, *headers), json.dumps(content).encode())
+
+
+def problem(status: int, detail: str, *, kind: str = "", headers: Headers = (), **extra: Any) -> Answer:
+    """Answer `status` with a problem document; `kind` names it for programs, `extra` are further members."""
+    title = HTTPStatus(status).phrase
+    word = kind or title.lower().replace(" ", "-")
+    content = {"type": f"urn:quart-counter:{word}", "title": title, "status": status, "detail": detail, **extra}
+    return Answer(status, (*PROBLEM, *headers), json.dumps(content).encode())
+
+
+def reading(name: str, value: int, version: int, headers: Headers = ()) -> Answer:
+    """Answer 200 with a counter's name, value and version."""
+    # Written by hand: the name's characters need no escape, and this is the hot path.
+    return Answer(200, (*JSON, *headers), b'{"name":"%b","value":%d,"version":%d}' % (name.encode(), value, version))
+
+
+def outcome(change: Change, result: Outcome) -> Answer:
+    """Tell a client what became of its change: the table of outcomes, once."""
+    match result:
+        case Applied(value, version, replayed):
+            return reading(change.name, value, version, (REPLAYED,) if replayed else ())
+        case Refused(reason, value, version, replayed):
+            return problem(
+                _STATUS_OF_REFUSAL[reason],
+                explain(change, result),
+                kind=reason.replace("_", "-"),
+                headers=(REPLAYED,) if replayed else (),
+                name=change.name,
+                value=value,
+                version=version,
+            )
+        case NotApplied():
+            return away(explain(change, result))
+        case OutcomeUnknown():
+            return problem(504, explain(change, result), kind="outcome-unknown", applied="unknown", key=change.key)
+
+
+def away(detail: str) -> Answer:
+    """Answer that nothing happened and that it is safe to try again."""
+    return problem(503, detail, kind="not-applied", headers=(("retry-after", str(RETRY_AFTER_S)),), applied="no")

@@ -1,0 +1,154 @@
+"""The counters' HTTP interface: one function from a request to an answer, and the few lines that let Quart call it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+from quart import Blueprint, Response, request
+
+from quart_counter.counters import Counters, StoreAway
+from quart_counter.errors import InvalidChange
+from quart_counter.model import Change, check_change, check_name
+from quart_counter.web import answers, parse
+from quart_counter.web.answers import Answer, Problem
+from quart_counter.web.parse import RawHeaders
+
+PAGE_LIMIT: Final = 1000
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
+
+Effect = Callable[[str, RawHeaders, bytes], Change]
+
+
+async def answer(
+    counters: Counters, method: str, path: bytes, query: bytes, headers: RawHeaders, body: bytes
+) -> Answer:
+    """Answer one request for `path`, raw as it came, below /counters. Nothing has an effect before all is checked."""
+    try:
+        match path.split(b"/")[1:]:
+            case [b"counters"]:
+                return await _by_method(method, {"GET": lambda: _list(counters, query)})
+            case [b"counters", segment]:
+                return await _counter(counters, method, parse.name(segment), headers, body)
+            case [b"counters", segment, verb] if verb in _VERBS:
+                name = parse.name(segment)
+                effect = _VERBS[verb]
+                return await _by_method(method, {"POST": lambda: _change(counters, effect, name, headers, body)})
+        return problem_not_found()
+    except Problem as wrong:
+        return wrong.answer
+    except StoreAway as store_away:
+        return answers.away(f"{store_away}. Try again.")
+
+
+async def _counter(counters: Counters, method: str, name: str, headers: RawHeaders, body: bytes) -> Answer:
+    return await _by_method(
+        method,
+        {
+            "GET": lambda: _read(counters, name),
+            "PUT": lambda: _change(counters, _set, name, headers, body),
+            "DELETE": lambda: _change(counters, _reset, name, headers, body),
+        },
+    )
+
+
+async def _by_method(method: str, verbs: Mapping[str, Callable[[], Awaitable[Answer]]]) -> Answer:
+    verb = verbs.get("GET" if method == "HEAD" else method)
+    if verb is not None:
+        return await verb()
+    allow = ("allow", ", ".join([*verbs, *(["HEAD"] if "GET" in verbs else []), "OPTIONS"]))
+    if method == "OPTIONS":
+        return Answer(204, (allow,), b"")
+    return answers.problem(405, f"{method} is not for this path; use {' or '.join(verbs)}.", headers=(allow,))
+
+
+async def _change(counters: Counters, effect: Effect, name: str, headers: RawHeaders, body: bytes) -> Answer:
+    parse.refuse_foreign(headers)
+    try:
+        change = check_change(effect(name, headers, body))
+    except InvalidChange as invalid:
+        raise Problem(422, f"{invalid}.", kind="field") from None
+    return answers.outcome(change, await counters.apply(change))
+
+
+def _increment(name: str, headers: RawHeaders, body: bytes) -> Change:
+    return _keyed(name, headers, parse.fields(headers, body, ("by",)))
+
+
+def _take(name: str, headers: RawHeaders, body: bytes) -> Change:
+    fields = parse.fields(headers, body, ("by", "limit", "floor"))
+    if ("limit" in fields) == ("floor" in fields):
+        raise InvalidChange("take needs a limit (with a positive by) or a floor (with a negative by)")
+    return _keyed(name, headers, fields)
+
+
+def _set(name: str, headers: RawHeaders, body: bytes) -> Change:
+    fields = parse.fields(headers, body, ("value",))
+    if "value" not in fields:
+        raise InvalidChange('value is missing: send {"value": 7}')
+    return _keyed(name, headers, fields)
+
+
+def _reset(name: str, headers: RawHeaders, body: bytes) -> Change:
+    parse.fields(headers, body, ())
+    return _keyed(name, headers, {"value": 0})
+
+
+def _keyed(name: str, headers: RawHeaders, fields: Mapping[str, Any]) -> Change:
+    for field, value in fields.items():
+        if value is None:
+            raise InvalidChange(f"{field} must be a whole number, not null")
+    return Change(name, **fields, key=parse.key(headers), if_version=parse.if_version(headers))
+
+
+_VERBS: Final[Mapping[bytes, Effect]] = {b"increment": _increment, b"take": _take}
+
+
+async def _read(counters: Counters, name: str) -> Answer:
+    value, version = await counters.read(name)
+    return answers.reading(name, value, version, (("etag", f'"{version}"'),))
+
+
+async def _list(counters: Counters, query: bytes) -> Answer:
+    parameters = parse.query(query, ("after", "limit"))
+    after, limit = parameters.get("after", ""), parameters.get("limit", "100")
+    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= PAGE_LIMIT):
+        raise Problem(422, f"limit must be a whole number from 1 to {PAGE_LIMIT}.", kind="field")
+    try:
+        check_name(after or "any")
+    except InvalidChange as invalid:
+        raise Problem(422, f"after: {invalid}.", kind="field") from None
+    names = await counters.names(after, int(limit))
+    readings = await asyncio.gather(*(counters.read(name) for name in names))
+    rows = [{"name": name, **reading._asdict()} for name, reading in zip(names, readings, strict=True)]
+    return answers.document({"counters": rows, "next": names[-1] if len(names) == int(limit) else None})
+
+
+def problem_not_found() -> Answer:
+    """Answer that there is nothing at this path."""
+    return answers.problem(404, "There is nothing here; the interface is at /counters, described at /openapi.json.")
+
+
+def blueprint(counters: Counters) -> Blueprint:
+    """Return the routes below /counters."""
+    routes = Blueprint("api", __name__)
+
+    @routes.route("/counters", methods=METHODS)
+    @routes.route("/counters/<path:rest>", methods=METHODS)
+    async def counters_api(rest: str = "") -> Response:
+        scope = request.scope
+        path = scope.get("raw_path") or quote(scope["path"]).encode()
+        body = await request.get_data(cache=False)
+        return to_response(await answer(counters, request.method, path, request.query_string, scope["headers"], body))
+
+    return routes
+
+
+def to_response(answer: Answer) -> Response:
+    """Hand an answer to Quart as it is."""
+    response = Response(answer.body, answer.status, content_type=None)
+    for header, value in answer.headers:
+        response.headers[header] = value
+    return response

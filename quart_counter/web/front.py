@@ -1,0 +1,60 @@
+"""The door in front of the app: turns away what HTTP servers let through and applications should never see."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from quart_counter.web.answers import Answer, problem
+
+MAX_HEADERS: Final = 16 * 1024  # Hypercorn's own limit is soft: 20 KB pass it
+
+
+class Front:
+    """ASGI middleware; `extra_headers` go out with every answer."""
+
+    def __init__(self, app: Any, extra_headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        self._app = app
+        self._extra_headers = extra_headers
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request that must not go further, or pass it on."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)  # type: ignore[no-any-return]
+        refusal = _refusal(scope)
+        if refusal is not None:
+            return await _send(send, refusal)
+        await self._app(scope, receive, self._with_extra(send) if self._extra_headers else send)
+
+    def _with_extra(self, send: Any) -> Any:
+        async def send_with_extra(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *self._extra_headers]}
+            await send(message)
+
+        return send_with_extra
+
+
+def _refusal(scope: Any) -> Answer | None:
+    size, words = 0, []
+    for word, value in scope["headers"]:
+        size += len(word) + len(value)
+        words.append(word)
+    if b"content-length" in words and b"transfer-encoding" in words:
+        # Two lengths let a second request be smuggled past a proxy (RFC 9112, 6.1).
+        return _closing(400, "Send Content-Length or Transfer-Encoding, not both.")
+    if scope["http_version"] == "2" and scope["scheme"] == "http":
+        return _closing(400, "HTTP/2 without TLS is not served here; use HTTP/1.1.")
+    if size > MAX_HEADERS:
+        return _closing(431, f"The headers are larger than {MAX_HEADERS} bytes.")
+    return None
+
+
+def _closing(status: int, detail: str) -> Answer:
+    return problem(status, detail, headers=(("connection", "close"),))
+
+
+async def _send(send: Any, answer: Answer) -> None:
+    headers = [(word.encode(), value.encode()) for word, value in answer.headers]
+    headers.append((b"content-length", str(len(answer.body)).encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": False})

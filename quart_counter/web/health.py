@@ -1,0 +1,32 @@
+"""Is it alive, is it ready, and what does it promise."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from quart import Blueprint, Response
+
+from quart_counter.counters import Counters, StoreAway
+from quart_counter.web import answers
+from quart_counter.web.api import to_response
+
+PROBE = "readyz"  # a counter's name; it is only ever read
+
+
+def blueprint(counters: Counters, mode: str) -> Blueprint:
+    """Return /healthz (this worker answers) and /readyz (its store does too, and this is what it promises)."""
+    routes = Blueprint("health", __name__)
+
+    @routes.get("/healthz")
+    async def healthz() -> Response:
+        return to_response(answers.document({"status": "ok"}))
+
+    @routes.get("/readyz")
+    async def readyz() -> Response:
+        try:
+            await counters.read(PROBE)
+        except StoreAway as away:
+            return to_response(answers.problem(503, f"{away}.", kind="not-ready", ready=False, mode=mode))
+        return to_response(answers.document({"ready": True, "mode": mode, "guarantees": asdict(counters.guarantees)}))
+
+    return routes

@@ -1,0 +1,70 @@
+"""The page at `/`: one number, three buttons, no JavaScript needed."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+from quart import Blueprint, Response, flash, redirect, render_template, request
+from quart.wrappers import Response as QuartResponse
+
+from quart_counter.counters import Counters, StoreAway, explain
+from quart_counter.model import Applied, Change
+from quart_counter.web import answers, parse
+from quart_counter.web.api import to_response
+
+COUNTER: Final = "visits"  # the counter that the page shows
+ACTIONS: Final = {
+    "increment": Change(COUNTER, by=1),
+    "decrement": Change(COUNTER, by=-1),
+    "reset": Change(COUNTER, value=0),
+}
+
+
+def blueprint(counters: Counters, mode: str, summary: str) -> Blueprint:
+    """Return `GET /` and its form's `POST /`, which answers 303 and flashes what happened."""
+    routes = Blueprint("page", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
+
+    @routes.get("/")
+    async def show() -> Response | tuple[str, int, dict[str, str]]:
+        try:
+            value, version = await counters.read(COUNTER)
+        except StoreAway as away:
+            return to_response(answers.away(f"{away}. Try again."))
+        html = await render_template(
+            "page.html",
+            name=COUNTER,
+            value=value,
+            version=version,
+            mode=mode,
+            summary=summary,
+            guarantees=counters.guarantees,
+        )
+        return html, 200, {"Cache-Control": "no-store"}
+
+    @routes.post("/")
+    async def act() -> QuartResponse | Response:
+        try:
+            parse.refuse_foreign(request.scope["headers"])
+        except answers.Problem as foreign:
+            return to_response(foreign.answer)
+        form = await request.form
+        change = ACTIONS.get(form.get("action", ""))
+        if change is None:
+            wanted = ", ".join(ACTIONS)
+            return to_response(answers.problem(422, f"The form's field action must be one of {wanted}.", kind="field"))
+        outcome = await counters.apply(change)
+        if not isinstance(outcome, Applied):
+            await flash(explain(change, outcome))
+        elif form["action"] == "increment":
+            await flash(f"You are number {outcome.value}")
+        else:
+            await flash(f"The counter is at {outcome.value}")
+        return redirect("/", 303)  # type: ignore[return-value]
+
+    return routes
+
+
+def new_secret() -> str:
+    """Return a secret for signing cookies, good for one run."""
+    return secrets.token_hex(32)
