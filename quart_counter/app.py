@@ -79,14 +79,18 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
     app.register_blueprint(page.blueprint(counters, settings.mode, MODES[settings.mode].summary))
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Exception, _unexpected)
-    worker = ((b"x-worker", str(os.getpid()).encode()),) if settings.lab else ()
-    app.asgi_app = front.Front(app.asgi_app, worker)  # type: ignore[method-assign]
+    app.asgi_app = front.Front(app.asgi_app)  # type: ignore[method-assign]
+    if settings.lab:
+        from quart_counter.lab import witness
+
+        app.asgi_app = witness.Witness(app.asgi_app)  # type: ignore[method-assign]
     return app
 
 
 def _open(settings: Settings) -> AbstractAsyncContextManager[Store]:
     limits = Limits(settings.store_timeout_s, settings.deadline_s, settings.key_life_s, settings.max_keys)
-    if MODES[settings.mode].exhibit or settings.lab:
+    mode = MODES[settings.mode]
+    if mode.exhibit or (settings.lab and mode.in_worker):
         from quart_counter.lab import exhibits
 
         return exhibits.open_store(settings.mode, settings.url, limits)

@@ -48,8 +48,11 @@ def _settings_options(command: Command) -> Command:
         if one.name in NOT_FLAGS:
             continue
         shown = f"{one.metadata['help']}  [default: {one.default!s}]" if one.default != "" else one.metadata["help"]
-        kind = {"is_flag": True, "default": None} if isinstance(one.default, bool) else {"type": type(one.default)}
-        kind |= {"type": click.Choice(list(MODES))} if one.name == "mode" else {}
+        kind: dict[str, Any] = {"type": type(one.default)}
+        if isinstance(one.default, bool):
+            kind = {"is_flag": True, "default": None}
+        elif one.name == "mode":
+            kind = {"type": click.Choice(list(MODES))}
         command = click.option(f"--{one.name.replace('_', '-')}", one.name, help=shown, **kind)(command)
     return command
 

@@ -28,6 +28,7 @@ SERVER: Final[Mapping[str, Any]] = {
     "include_server_header": False,
     "keep_alive_max_requests": 1_000_000,
     "keep_alive_timeout": 75.0,
+    "loglevel": "WARNING",
     "worker_class": "asyncio",
 }
 FIRST_PAUSE_S: Final = 0.1

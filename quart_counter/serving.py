@@ -47,8 +47,8 @@ async def _until_told(service: Service) -> int:
     loop = asyncio.get_running_loop()
     for one in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(one, told.put_nowait, one)
-    signalled = asyncio.create_task(told.get())
-    await asyncio.wait([signalled, service.ended], return_when=asyncio.FIRST_COMPLETED)
+    signalled: asyncio.Future[signal.Signals] = asyncio.ensure_future(told.get())
+    await asyncio.wait((signalled, service.ended), return_when=asyncio.FIRST_COMPLETED)
     if signalled.done():
         click.echo("stopping: requests in flight are answered first")
         await service.stop(signalled.result())

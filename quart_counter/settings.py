@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -23,11 +24,40 @@ class Mode(NamedTuple):
     exhibit: bool = False  # broken on purpose, for the lab
 
 
+_REDIS = ("redis", "rediss", "unix")
+_REDIS_URL = "redis://127.0.0.1:6379/0"
+
+
+def _global(summary: str) -> Mode:
+    return Mode(f"exhibit: {summary}", ("memory",), "memory:", in_worker=True, exhibit=True)
+
+
+def _plain_redis(summary: str) -> Mode:
+    return Mode(f"exhibit: {summary}", _REDIS, _REDIS_URL, exhibit=True)
+
+
 MODES: Final[Mapping[str, Mode]] = {
     "lock": Mode("in this process, under an asyncio.Lock", ("memory",), "memory:", in_worker=True),
-    "redis": Mode("in Redis, shared by all workers", ("redis", "rediss", "unix"), "redis://127.0.0.1:6379/0"),
-    "bare": Mode("exhibit: a plain global, no await", ("memory",), "memory:", in_worker=True, exhibit=True),
-    "unguarded": Mode("exhibit: a global, an await inside", ("memory",), "memory:", in_worker=True, exhibit=True),
+    "redis": Mode("in Redis, shared by all workers", _REDIS, _REDIS_URL),
+    "sqlite": Mode("in a SQLite file, shared by the workers of this host", ("sqlite",), "sqlite:counters.db"),
+    "postgres": Mode(
+        "in PostgreSQL, shared by all workers",
+        ("postgres", "postgresql"),
+        "postgresql://postgres@127.0.0.1:5432/postgres",
+    ),
+    "mysql": Mode(
+        "in MySQL or MariaDB, shared by all workers",
+        ("mysql", "mariadb"),
+        "mysql://root@127.0.0.1:3306/quart_counter",
+    ),
+    "memcached": Mode("in memcached, shared by all workers", ("memcached",), "memcached://127.0.0.1:11211"),
+    "manager": Mode("in a multiprocessing manager that the workers share", ("manager",), "manager:"),
+    "file": Mode("in one file a counter, shared by the workers of this host", ("file",), "file:counters"),
+    "bare": _global("a plain global, no await inside"),
+    "unguarded": _global("a plain global, an await inside"),
+    "lock-late-answer": _global("adds under the lock, reads the answer after it"),
+    "redis-get-set": _plain_redis("GET, add, SET"),
+    "redis-retry": _plain_redis("INCR through redis-py's defaults, while replies get lost"),
 }
 
 
@@ -80,7 +110,10 @@ def _typed(source: str, value: Any, kind: type) -> Any:
     try:
         if kind is bool and isinstance(value, str):
             return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[value.lower()]
-        return kind(value)
+        typed = kind(value)
+        if kind is float and not math.isfinite(typed):
+            raise ValueError
+        return typed
     except (KeyError, ValueError, TypeError):
         wanted = {int: "a whole number", float: "a number", bool: "1 or 0"}[kind]
         raise ConfigurationError(f"{source} is {value!r}: give {wanted}") from None
@@ -108,13 +141,14 @@ def _checked(values: dict[str, Any]) -> Settings:
 
 
 def _with_mode_and_url(values: dict[str, Any]) -> dict[str, Any]:
-    scheme = values.get("url", "").partition(":")[0]
-    if "mode" not in values and scheme:
+    url = values.get("url", "")
+    scheme = url.partition(":")[0]
+    if "mode" not in values and url:
         values["mode"] = mode_of(scheme)
     mode = values.get("mode", "lock")
     if mode not in MODES:
         raise ConfigurationError(f"there is no mode {mode!r}; there are {', '.join(MODES)}")
-    if scheme and scheme not in MODES[mode].schemes:
+    if url and scheme not in MODES[mode].schemes:
         raise ConfigurationError(
             f"mode {mode} does not use {scheme}: URLs, but {' '.join(s + ':' for s in MODES[mode].schemes)}. "
             "Leave out the mode, or the URL"

@@ -29,8 +29,32 @@ def open_store(url: str, limits: Limits | None = None) -> AbstractAsyncContextMa
                 from quart_counter.stores import redis
 
                 return redis.open_store(url, limits)
+            case "sqlite":
+                from quart_counter.stores import sqlite
+
+                return sqlite.open_store(url, limits)
+            case "postgres" | "postgresql":
+                from quart_counter.stores import postgres
+
+                return postgres.open_store(url, limits)
+            case "mysql" | "mariadb":
+                from quart_counter.stores import mysql
+
+                return mysql.open_store(url, limits)
+            case "memcached":
+                from quart_counter.stores import memcached
+
+                return memcached.open_store(url, limits)
+            case "manager":
+                from quart_counter.stores import manager
+
+                return manager.open_store(url, limits)
+            case "file":
+                from quart_counter.stores import file
+
+                return file.open_store(url, limits)
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"{scheme}: URLs need the package {error.name}: run pip install 'quart-counter[{scheme}]'"
         ) from error
-    raise ConfigurationError(f"no store answers to {scheme}: URLs; use memory: or redis:")
+    raise ConfigurationError(f"no store answers to {scheme}: URLs; see quart-counter doctor for those there are")

@@ -138,10 +138,10 @@ def blueprint(counters: Counters) -> Blueprint:
     @routes.route("/counters", methods=METHODS)
     @routes.route("/counters/<path:rest>", methods=METHODS)
     async def counters_api(rest: str = "") -> Response:
-        scope = request.scope
+        scope: Any = request.scope
         path = scope.get("raw_path") or quote(scope["path"]).encode()
         body = await request.get_data(cache=False)
-        return to_response(await answer(counters, request.method, path, request.query_string, scope["headers"], body))
+        return to_response(await answer(counters, request.method, path, scope["query_string"], scope["headers"], body))
 
     return routes
 

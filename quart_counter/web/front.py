@@ -10,11 +10,10 @@ MAX_HEADERS: Final = 16 * 1024  # Hypercorn's own limit is soft: 20 KB pass it
 
 
 class Front:
-    """ASGI middleware; `extra_headers` go out with every answer."""
+    """ASGI middleware."""
 
-    def __init__(self, app: Any, extra_headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    def __init__(self, app: Any) -> None:
         self._app = app
-        self._extra_headers = extra_headers
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request that must not go further, or pass it on."""
@@ -23,15 +22,7 @@ class Front:
         refusal = _refusal(scope)
         if refusal is not None:
             return await _send(send, refusal)
-        await self._app(scope, receive, self._with_extra(send) if self._extra_headers else send)
-
-    def _with_extra(self, send: Any) -> Any:
-        async def send_with_extra(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *self._extra_headers]}
-            await send(message)
-
-        return send_with_extra
+        await self._app(scope, receive, send)
 
 
 def _refusal(scope: Any) -> Answer | None:

@@ -1,0 +1,131 @@
+"""Sort a history into what each rule looks at, with the attempts of one key made one operation (rule E)."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from operator import attrgetter
+
+from quart_counter.lab.checker.verdict import Violation, told
+from quart_counter.lab.history import Operation
+
+MAX_VALUE = 2**53 - 1  # the contract's cap: an add that would pass it is refused without any `limit`
+
+_NAME = attrgetter("name")
+_KEY = attrgetter("key")
+_CALL = attrgetter("call")
+_RET = attrgetter("ret")
+
+
+@dataclass
+class Parts:
+    """One counter's history, each operation once: what did not happen is gone."""
+
+    mutations: list[Operation] = field(default_factory=list)  # adds, takes and sets that were answered
+    unknowns: list[Operation] = field(default_factory=list)  # those that may have happened
+    reads: list[Operation] = field(default_factory=list)
+    refusals: list[Operation] = field(default_factory=list)  # adds and takes only: what a refused set saw is not told
+
+    @cached_property
+    def rising(self) -> bool:
+        """Whether every mutation is a positive add, so that the values alone force the order."""
+        return all(op.by > 0 for op in self.mutations) and all(op.by > 0 for op in self.unknowns)
+
+    @cached_property
+    def versioned(self) -> bool:
+        """Whether every answered mutation says its version, so that the versions force the order."""
+        return all(op.version is not None for op in self.mutations)
+
+
+def by_name(operations: Iterable[Operation]) -> dict[str, Sequence[Operation]]:
+    """The operations of each counter, counters in the order they first appear; of nothing, one empty history."""
+    history = operations if isinstance(operations, Sequence) else list(operations)
+    if len(set(map(_NAME, history))) <= 1:
+        return {history[0].name if history else "": history}
+    names = defaultdict[str, list[Operation]](list)
+    for operation in history:
+        names[operation.name].append(operation)
+    return dict(names)
+
+
+def split(operations: Sequence[Operation]) -> tuple[Parts, Violation | None]:
+    """The parts of one counter's history, and the first disagreement between two answers to one key."""
+    merged, disagreement = _merge_keys(operations)
+    parts = Parts()
+    homes = {
+        ("ok", "read"): parts.reads,
+        ("ok", "add"): parts.mutations,
+        ("ok", "take"): parts.mutations,
+        ("ok", "set"): parts.mutations,
+        ("info", "add"): parts.unknowns,
+        ("info", "take"): parts.unknowns,
+        ("info", "set"): parts.unknowns,
+    }
+    for operation in merged:
+        if (home := homes.get((operation.outcome, operation.op))) is not None:
+            home.append(operation)
+        elif operation.refused and operation.op != "set":
+            parts.refusals.append(operation)
+    return parts, disagreement
+
+
+def _merge_keys(operations: Sequence[Operation]) -> tuple[Sequence[Operation], Violation | None]:
+    keyed = [operation for operation in operations if operation.key is not None and operation.op != "read"]
+    if len(set(map(_KEY, keyed))) == len(keyed):
+        return operations, None  # no key stands twice: nothing to merge
+    attempts = defaultdict[str | None, list[Operation]](list)
+    for operation in keyed:
+        attempts[operation.key].append(operation)
+    merged = [operation for operation in operations if operation.key is None or operation.op == "read"]
+    for group in attempts.values():
+        merged += _one_operation(group)
+    return merged, next(filter(None, map(disagreeing_answers, attempts.values())), None)
+
+
+def _one_operation(attempts: list[Operation]) -> Iterable[Operation]:
+    """The attempts of one key as one operation: from its first call to its first answer, or to no end at all.
+
+    Attempts answered "not applied" say nothing. A refusal is an answer, which the key keeps like any other. A key is
+    one request: if a caller sent it for several and heard of none, each is judged as an operation of its own.
+    """
+    possible = [attempt for attempt in attempts if attempt.outcome != "fail" or attempt.refused]
+    requests: dict[object, Operation] = {}
+    for attempt in sorted(possible, key=_CALL):
+        requests.setdefault(_request(attempt), attempt)
+    answer = _first_answer(attempts)
+    if answer is None:
+        return requests.values()
+    same = (attempt.version for attempt in attempts if attempt.outcome == "ok" and attempt.version is not None)
+    return [answer._replace(call=requests[_request(answer)].call, version=next(same, None))]
+
+
+def disagreeing_answers(attempts: list[Operation]) -> Violation | None:
+    """Two different answers to one key, if there are: every repeat must get the first answer."""
+    first = _first_answer(attempts)
+    for answer in attempts:
+        if first is not None and _contradicts(answer, first):
+            reason = f"key {first.key!a} got two answers: {told(first)}, and {told(answer)}"
+            return Violation(reason, (first, answer))
+    return None
+
+
+def _first_answer(attempts: list[Operation]) -> Operation | None:
+    applied = [attempt for attempt in attempts if attempt.outcome == "ok"]
+    refused = [attempt for attempt in attempts if attempt.refused]
+    return min(applied or refused, key=_RET, default=None)
+
+
+def _contradicts(answer: Operation, first: Operation) -> bool:
+    """Refusing the key for another request contradicts nothing, and what a refusal saw beside it is no answer."""
+    if answer.refused:
+        return first.outcome == "ok" and _request(answer) == _request(first)
+    if answer.outcome != "ok":
+        return False
+    versions = {answer.version, first.version} - {None}
+    return _request(answer) != _request(first) or answer.value != first.value or len(versions) > 1
+
+
+def _request(operation: Operation) -> tuple[object, ...]:
+    wanted = operation.value if operation.op == "set" else None
+    return (operation.op, operation.by, operation.limit, wanted)
+

@@ -1,0 +1,162 @@
+"""What `quart-counter race` shows: progress while it runs, one table, JSON, and a true exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from quart_counter.errors import ConfigurationError
+from quart_counter.lab.checker import ANOMALIES
+from quart_counter.lab.race import DEFAULT, Entry, Row, run
+from quart_counter.local.redis import private_redis
+from quart_counter.settings import MODES
+
+COLUMNS: Final = ("mode", "workers", "ok", "distinct", *ANOMALIES, "verdict", "expected", "p50_ms", "p99_ms")
+TITLES: Final = {
+    "workers": "x",
+    "ok": "answered",
+    "out_of_order": "out of order",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+}
+COLOURS: Final = {"SAFE": "green", "RACY": "red", "INCONCLUSIVE": "yellow"}
+
+
+def race(
+    modes: Sequence[str],
+    *,
+    workers: int | None,
+    clients: int,
+    requests: int | None,
+    url: str | None,
+    history_dir: str | None,
+    as_json: bool,
+) -> int:
+    """Run the races, print what was learnt (also when interrupted), and return the exit status."""
+    entries = _entries(modes, workers)
+    requests = clients if requests is None else requests
+    rows: list[Row] = []
+    interrupted = False
+    try:
+        with _redis_url(entries, url) as store_url:
+            for entry in entries:
+                with Progress(entry, requests, silent=as_json) as progress:
+                    rows.append(
+                        asyncio.run(
+                            run(
+                                entry,
+                                url=store_url,
+                                clients=min(clients, requests),
+                                requests=requests,
+                                heard=progress.heard,
+                            )
+                        )
+                    )
+                if history_dir is not None:
+                    rows[-1].keep(Path(history_dir))
+    except KeyboardInterrupt:
+        interrupted = True
+    click.echo(json.dumps({"rows": [row.document() for row in rows]}, indent=2) if as_json else table(rows))
+    if interrupted:
+        click.echo(f"interrupted after {len(rows)} of {len(entries)} races", err=True)
+    elif not as_json:
+        click.echo(_conclusion(rows))
+    return status(rows, complete=not interrupted)
+
+
+def status(rows: Sequence[Row], *, complete: bool = True) -> int:
+    """1 if a row is not as expected, else 3 if one is inconclusive or missing, else 0."""
+    if any(not row.as_expected and row.verdict != "INCONCLUSIVE" for row in rows):
+        return 1
+    return 0 if complete and all(row.as_expected for row in rows) else 3
+
+
+def _entries(modes: Sequence[str], workers: int | None) -> Sequence[Entry]:
+    for mode in modes:
+        if mode not in MODES:
+            raise ConfigurationError(f"there is no mode {mode!r} to race; there are {', '.join(MODES)}")
+    if not modes:
+        return [entry for entry in DEFAULT if workers in (None, entry.workers)]
+    return [Entry(mode, workers or 1) for mode in modes]
+
+
+@contextmanager
+def _redis_url(entries: Sequence[Entry], url: str | None) -> Iterator[str]:
+    """Give the Redis to race: the one named, or a private one if any row needs it."""
+    if url is not None or all(MODES[entry.mode].in_worker for entry in entries):
+        yield url or ""
+        return
+    with private_redis() as server:
+        yield server.url
+
+
+class Progress:
+    """A bar with live counts on a terminal's standard error; nothing where there is no terminal."""
+
+    def __init__(self, entry: Entry, requests: int, *, silent: bool) -> None:
+        self._numbers: set[int | None] = set()
+        self._answered = 0
+        self._label = f"{entry.mode} x{entry.workers}"
+        hidden = silent or not sys.stderr.isatty()
+        self._bar: Any = click.progressbar(
+            length=requests,
+            label=f"{self._label:<20}",
+            file=sys.stderr,
+            hidden=hidden,
+            item_show_func=lambda _: f"{self._answered} answered, {len(self._numbers)} distinct",
+        )
+
+    def __enter__(self) -> Progress:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.__exit__(*error)
+
+    def heard(self, operation: Any) -> None:
+        """Count one answer."""
+        if operation.outcome == "ok":
+            self._answered += 1
+            self._numbers.add(operation.value)
+        self._bar.update(1, operation)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as aligned text; colours only on a terminal, and never with NO_COLOR."""
+    lines = [[TITLES.get(column, column) for column in COLUMNS]]
+    lines += [[_cell(column, row.document()[column]) for column in COLUMNS] for row in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
+    texts = [
+        "  ".join(_aligned(i, cell, width) for i, (cell, width) in enumerate(zip(line, widths, strict=True)))
+        for line in lines
+    ]
+    return "\n".join(text.rstrip() for text in texts)
+
+
+def _cell(column: str, value: Any) -> str:
+    return "-" if value is None else str(value)
+
+
+def _aligned(i: int, cell: str, width: int) -> str:
+    column = COLUMNS[i]
+    if column in ("mode", "verdict", "expected"):
+        return click.style(cell.ljust(width), fg=COLOURS.get(cell)) if column == "verdict" else cell.ljust(width)
+    return cell.rjust(width)
+
+
+def _conclusion(rows: Sequence[Row]) -> str:
+    odd = [row for row in rows if not row.as_expected]
+    if not odd:
+        return f"\nall {len(rows)} as expected"
+    return "\n" + "\n".join(
+        f"NOT AS EXPECTED: {row.entry.mode} x{row.entry.workers} is {row.verdict}, expected {row.entry.expected}"
+        f" ({row.judged.reason or 'the requests did not overlap enough'})"
+        for row in odd
+    )

