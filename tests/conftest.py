@@ -1,0 +1,32 @@
+"""Fixtures that every test may ask for."""
+
+from collections.abc import Iterator
+
+import pytest
+from servers import NamedServer, shared_server
+
+from quart_counter.local.process import LocalServer
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[LocalServer | NamedServer]:
+    """A Redis shared by the run: `.url`. Kill only one of your own (servers.a_server_of_our_own)."""
+    yield from shared_server("redis")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[LocalServer | NamedServer]:
+    """A PostgreSQL shared by the run: `.url`."""
+    yield from shared_server("postgres")
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[LocalServer | NamedServer]:
+    """A MariaDB (or MySQL) shared by the run: `.url`."""
+    yield from shared_server("mariadb")
+
+
+@pytest.fixture(scope="session")
+def memcached_server() -> Iterator[LocalServer | NamedServer]:
+    """A memcached shared by the run: `.url`."""
+    yield from shared_server("memcached")
