@@ -86,6 +86,7 @@ def serve(with_redis: bool, config_file: str | None, **given: Any) -> None:
     "--history", "history_dir", type=click.Path(file_okay=False), help="keep every recorded call in this folder"
 )
 @click.option("--json", "as_json", is_flag=True, help="print one JSON document")
+@click.option("--explain", is_flag=True, help="then tell two recorded collisions step by step")
 def race(modes: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Race the service itself: right and wrong ways of counting, one row each, on real servers.
 
@@ -98,3 +99,39 @@ def race(modes: tuple[str, ...], as_json: bool, **options: Any) -> None:
     from quart_counter.lab import report
 
     sys.exit(report.race(modes, as_json=as_json, **options))
+
+
+@main.command()
+@click.argument("modes", nargs=-1, metavar="[MODE]...")
+@click.option("--url", "urls", multiple=True, help="a store to look at; may be given several times")
+@click.option("--json", "as_json", is_flag=True, help="print one JSON document")
+def doctor(modes: tuple[str, ...], urls: tuple[str, ...], as_json: bool) -> None:
+    """Say which stores can be used here, what they promise as configured, and what mends the others.
+
+    \b
+    quart-counter doctor
+    quart-counter doctor redis --url redis://127.0.0.1:6379/0
+
+    Exit status: 0 all of them can be used, 2 one cannot.
+    """
+    from quart_counter import doctor as room
+
+    sys.exit(room.doctor(modes, urls, as_json=as_json))
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILE...")
+@click.option("--start", type=int, default=0, show_default=True, help="the value before the first call")
+@click.option("--json", "as_json", is_flag=True, help="print a JSON document, or a list of them for several files")
+def check(files: tuple[str, ...], start: int, as_json: bool) -> None:
+    """Judge recorded histories: is there an order of the calls that explains every answer?
+
+    \b
+    quart-counter race redis --workers 2 --history runs
+    quart-counter check runs/redis-2.ndjson
+
+    Exit status: 0 valid, 1 invalid, 2 a file cannot be read, 3 unknown.
+    """
+    from quart_counter.lab import judgement
+
+    sys.exit(judgement.check_files(files, start, as_json=as_json))

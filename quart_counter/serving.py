@@ -66,7 +66,7 @@ def banner(settings: Settings, service: Service) -> str:
     lines = [
         f"quart-counter {__version__}  mode {settings.mode}: {MODES[settings.mode].summary}",
         f"  listening on    {service.url}  (workers: {workers})",
-        f"  store           {without_secret(settings.url)}",
+        f"  store           {without_secret(settings.url)}  {promises['server']}".rstrip(),
         f"  number shared   by {SHARED_BY[promises['scope']]}",
         f"  survives        {SURVIVES[promises['durable']]}",
         *(f"  note            {note}" for note in promises["notes"]),

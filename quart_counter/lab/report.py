@@ -14,6 +14,8 @@ import click
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.lab.checker import ANOMALIES
+from quart_counter.lab.explain import CLIENTS, ENTRIES
+from quart_counter.lab.explain import explain as tell
 from quart_counter.lab.race import DEFAULT, Entry, Row, run
 from quart_counter.local.redis import private_redis
 from quart_counter.settings import MODES
@@ -38,37 +40,34 @@ def race(
     url: str | None,
     history_dir: str | None,
     as_json: bool,
+    explain: bool,
 ) -> int:
     """Run the races, print what was learnt (also when interrupted), and return the exit status."""
     entries = _entries(modes, workers)
     requests = clients if requests is None else requests
     rows: list[Row] = []
-    interrupted = False
+    stories: list[Row] = []
     try:
         with _redis_url(entries, url) as store_url:
             for entry in entries:
-                with Progress(entry, requests, silent=as_json) as progress:
-                    rows.append(
-                        asyncio.run(
-                            run(
-                                entry,
-                                url=store_url,
-                                clients=min(clients, requests),
-                                requests=requests,
-                                heard=progress.heard,
-                            )
-                        )
-                    )
+                rows.append(_race(entry, store_url, min(clients, requests), requests, silent=as_json))
                 if history_dir is not None:
                     rows[-1].keep(Path(history_dir))
+        if explain:
+            stories = [_race(entry, "", CLIENTS, CLIENTS, silent=True) for entry in ENTRIES]
     except KeyboardInterrupt:
-        interrupted = True
-    click.echo(json.dumps({"rows": [row.document() for row in rows]}, indent=2) if as_json else table(rows))
-    if interrupted:
         click.echo(f"interrupted after {len(rows)} of {len(entries)} races", err=True)
-    elif not as_json:
+    click.echo(json.dumps({"rows": [row.document() for row in rows]}, indent=2) if as_json else table(rows))
+    if not as_json:
         click.echo(_conclusion(rows))
-    return status(rows, complete=not interrupted)
+    if stories:
+        click.echo("\n" + tell(stories), err=as_json)
+    return status(rows, complete=len(rows) == len(entries))
+
+
+def _race(entry: Entry, url: str, clients: int, requests: int, *, silent: bool) -> Row:
+    with Progress(entry, requests, silent=silent) as progress:
+        return asyncio.run(run(entry, url=url, clients=clients, requests=requests, heard=progress.heard))
 
 
 def status(rows: Sequence[Row], *, complete: bool = True) -> int:
@@ -154,7 +153,7 @@ def _aligned(i: int, cell: str, width: int) -> str:
 def _conclusion(rows: Sequence[Row]) -> str:
     odd = [row for row in rows if not row.as_expected]
     if not odd:
-        return f"\nall {len(rows)} as expected"
+        return f"\n{len(rows)} of {len(rows)} as expected"
     return "\n" + "\n".join(
         f"NOT AS EXPECTED: {row.entry.mode} x{row.entry.workers} is {row.verdict}, expected {row.entry.expected}"
         f" ({row.judged.reason or 'the requests did not overlap enough'})"

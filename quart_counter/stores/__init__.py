@@ -54,7 +54,8 @@ def open_store(url: str, limits: Limits | None = None) -> AbstractAsyncContextMa
 
                 return file.open_store(url, limits)
     except ModuleNotFoundError as error:
+        extra = "redis" if scheme in ("rediss", "unix") else scheme
         raise ConfigurationError(
-            f"{scheme}: URLs need the package {error.name}: run pip install 'quart-counter[{scheme}]'"
+            f"{scheme}: URLs need the package {error.name}: run pip install 'quart-counter[{extra}]'"
         ) from error
     raise ConfigurationError(f"no store answers to {scheme}: URLs; see quart-counter doctor for those there are")

@@ -77,6 +77,8 @@ end
 local replies = {}
 for i, step in ipairs(cjson.decode(ARGV[7])) do
   replies[i] = step[7] and carry_out_once(step) or carry_out(step) .. ' 0'
+  -- a run that would pass the cap is sent again one by one; what follows it must wait for that
+  if step[2] > 1 and string.sub(replies[i], 1, 3) == 'cap' then break end
 end
 local reply = table.concat(replies, ' ')
 

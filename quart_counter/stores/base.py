@@ -20,7 +20,8 @@ class Guarantees:
     """What a store promises as it is configured now; data, so that the lab can turn each field into an experiment.
 
     `durable` names the worst event an acknowledged change survives: none of them, a clean restart of the store, a
-    kill -9 of it, a power cut. A server setting that cannot be read counts as none. `notes` explain in a sentence each.
+    kill -9 of it, a power cut. A server setting that cannot be read counts as none. `notes` explain in a sentence each;
+    `server` is the server's own name and version, empty where there is none.
     """
 
     scope: Scope
@@ -30,6 +31,7 @@ class Guarantees:
     versioned: bool
     gapless: bool
     notes: tuple[str, ...] = ()
+    server: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import replace
 
 from quart_counter.model import Change, Outcome, Reading, Record, State, apply
 from quart_counter.stores.base import Guarantees, Limits
@@ -39,6 +40,8 @@ class MemoryStore:
     ) -> None:
         self._guard = nullcontext() if guard is None else guard
         self._pause = pause
+        # Without an await inside, the step is atomic on its loop as it is; with one, only the guard makes it so.
+        self.guarantees = replace(self.guarantees, atomic=pause is None or guard is not None)
         self._limits = limits or Limits()
         self._readings: dict[str, Reading] = {}
         self._names: list[str] = []
@@ -103,7 +106,7 @@ class Keys:
         """Drop the records whose life is over; each is looked at once."""
         now = time.monotonic()
         while self._expiry and self._expiry[0][0] <= now:
-            del self.records[self._expiry.popleft()[1]]
+            self.records.pop(self._expiry.popleft()[1], None)  # `unguarded` may have kept one key twice
 
 
 @asynccontextmanager

@@ -79,15 +79,15 @@ class RedisStore:
         self._limits = limits
         self._worker = secrets.token_hex(8)
         self._number = 0
+        self._one_at_a_time = asyncio.Lock()  # the server keeps this worker's last flush only: an earlier one is late
         self._flushes = _pool(url, limits, connections=1)
         self._reads = aioredis.Redis(connection_pool=_pool(url, limits, connections=READ_CONNECTIONS))
         self.guarantees = _guarantees({}, {})
 
-    async def inspect(self) -> str:
-        """Read the server's settings, state the guarantees they allow, and return the server's version."""
+    async def inspect(self) -> None:
+        """Read the server's settings and state the guarantees that they allow."""
         info = await self._ask(self._reads.info("everything"))
         self.guarantees = _guarantees(info, await self._settings())
-        return str(info.get("redis_version", "?"))
 
     async def _settings(self) -> dict[str, str]:
         try:
@@ -99,10 +99,12 @@ class RedisStore:
     async def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]:
         """Carry out `changes` in order, one Lua run a name, all names in one round trip; one flush at a time."""
         outcomes: list[Outcome] = [NotApplied("the flush did not reach this change")] * len(changes)
-        again = await self._flush(list(_parts(changes, fold)), outcomes)
-        if again:  # a folded run would have passed the cap: none of it was applied, so try each change by itself
-            alone = _parts([changes[i] for i in again], _each)
-            await self._flush([part._replace(positions=[again[i] for i in part.positions]) for part in alone], outcomes)
+        async with self._one_at_a_time:
+            again = await self._flush(list(_parts(changes, fold)), outcomes)
+            if again:  # a folded run would have passed the cap: nothing from it on was applied, so try each by itself
+                alone = _parts([changes[i] for i in again], _each)
+                parts = [part._replace(positions=[again[i] for i in part.positions]) for part in alone]
+                await self._flush(parts, outcomes)
         return outcomes
 
     async def _flush(self, parts: Sequence[Part], outcomes: list[Outcome]) -> list[int]:
@@ -229,25 +231,23 @@ def _is_busy(reply: object) -> bool:
 
 
 def _hand_out(part: Part, reply: Any, outcomes: list[Outcome]) -> list[int]:
-    """Turn one counter's reply into outcomes; return the positions of a folded run that met the cap."""
+    """Turn one counter's reply into outcomes; return the positions from a folded run that met the cap on."""
     if isinstance(reply, ResponseError):
         for position in part.positions:
             outcomes[position] = _from_error(reply)
         return []
     words = reply.split(" ")
-    again: list[int] = []
     start = 0
     for i, step in enumerate(part.steps):
         code, value, version, replayed = words[4 * i : 4 * i + 4]
         positions = part.positions[start : start + len(step.changes)]
         start += len(step.changes)
         if code == "cap" and len(positions) > 1:
-            again += positions
-            continue
+            return list(part.positions[start - len(positions) :])  # the script stopped here, so the order is kept
         answers = _answers(step, code, Reading(int(value), int(version)), replayed == "1")
         for position, answer in zip(positions, answers, strict=True):
             outcomes[position] = answer
-    return again
+    return []
 
 
 def _answers(step: Step, code: str, reading: Reading, replayed: bool) -> Sequence[Outcome]:
@@ -299,7 +299,14 @@ def _guarantees(info: dict[str, Any], settings: dict[str, str]) -> Guarantees:
         versioned=True,
         gapless=True,
         notes=tuple(notes),
+        server=_server(info),
     )
+
+
+def _server(info: dict[str, Any]) -> str:
+    if "valkey_version" in info:
+        return f"Valkey {info['valkey_version']}"
+    return f"Redis {info.get('redis_version', '')}".rstrip()
 
 
 @asynccontextmanager

@@ -12,16 +12,18 @@ The rooms, in the order a history passes them:
     parts      attempts of one key become one operation; adds, reads, refusals and unknowns go apart   (rule E)
     values     adds of positive sizes: sort by the value answered                               (rules A, B, C, F)
     versions   decrements, sets, resets: sort by the version answered, replay                   (rules B, C, D, F)
-    search     what neither order decides: looks at orders one by one, and gives up in the open
+    orders     what neither order decides: searches them one by one, and gives up in the open
     anomalies  the six counts, once a history is known to be wrong
 """
 
 from collections.abc import Iterable, Sequence
 
-from quart_counter.lab.checker import anomalies, values, versions
+from quart_counter.lab.checker.anomalies import count
 from quart_counter.lab.checker.parts import Parts, by_name, split
-from quart_counter.lab.checker.search import search
+from quart_counter.lab.checker.orders import search
+from quart_counter.lab.checker.values import judge as judge_by_values
 from quart_counter.lab.checker.verdict import ANOMALIES, Undecided, Verdict, Violation, combine
+from quart_counter.lab.checker.versions import judge as judge_by_versions
 from quart_counter.lab.history import Operation
 
 __all__ = ["ANOMALIES", "Verdict", "check"]
@@ -45,18 +47,23 @@ def _check_one(operations: Sequence[Operation], start: int, start_version: int |
         return Verdict("valid", len(operations))
     if isinstance(finding, Undecided):
         return Verdict("unknown", len(operations), reason=finding.reason, unknown={finding.cause: 1})
-    counts = anomalies.count(parts, start, start_version)
+    counts = count(parts, start, start_version)
     return Verdict("invalid", len(operations), counts, list(finding.witness), finding.reason)
 
 
 def _judge(parts: Parts, start: int, start_version: int | None) -> Violation | Undecided | None:
     """Ask the order that the answers force; search only if they leave more than one way."""
     if parts.rising:
-        finding = values.judge(parts, start, start_version)
+        finding = judge_by_values(parts, start, start_version)
     elif parts.versioned:
-        finding = versions.judge(parts, start, start_version)
+        finding = judge_by_versions(parts, start, start_version)
     else:
-        finding = Undecided("versions", "its values repeat and some answers carry no version")
+        finding = Undecided("versions", _UNVERSIONED)
     if isinstance(finding, Undecided):
         return search(parts, start, start_version, finding)
     return finding
+
+
+_UNVERSIONED = (
+    "values repeat, some answers tell no version, and there are more possible orders than there is time to try"
+)

@@ -102,7 +102,7 @@ def hole(piece: Piece) -> Violation:
 def broken_limit(parts: Parts) -> Violation | None:
     """The first take that was answered with a value beyond its limit."""
     for take in parts.mutations:
-        if take.limit is not None and passes_limit(take, take.value):
+        if take.limit is not None and passes_limit(take, VALUE(take)):
             return Violation(f"{told(take)} went beyond its limit", (take,))
     return None
 

@@ -128,4 +128,3 @@ def _contradicts(answer: Operation, first: Operation) -> bool:
 def _request(operation: Operation) -> tuple[object, ...]:
     wanted = operation.value if operation.op == "set" else None
     return (operation.op, operation.by, operation.limit, wanted)
-

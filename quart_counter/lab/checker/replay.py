@@ -1,10 +1,10 @@
-"""A history laid out along its versions: the states its counter went through, and where everything stands among them."""
+"""A history laid out along its versions: the states its counter went through, and where each operation stands."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cached_property
 from heapq import heappop, heappush
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import NamedTuple
 
 from quart_counter.lab.checker.order import CALL, FOREVER, RET, VALUE, VERSION, Piece, passes_limit, refuses
@@ -14,11 +14,18 @@ from quart_counter.lab.history import Operation
 
 
 class Step(NamedTuple):
-    """An operation of the line, the index of the state it made or saw, and how many unanswered ones came before it."""
+    """An operation of the line, which state it made or saw, and how many unanswered mutations came just before it."""
 
     operation: Operation
-    index: int
+    state: int
     missing: int
+
+
+class Home(NamedTuple):
+    """An operation that tells no version, and the state that it stands on, if there is one."""
+
+    operation: Operation
+    state: int | None
 
 
 class Dead(NamedTuple):
@@ -91,10 +98,12 @@ class Replay:
         if missing == 0:
             return None
         if self.filler is None or missing > len(self.parts.unknowns):
-            return self._hole(operation, certain=missing > len(self.parts.unknowns))
+            return Dead(self.missing_before(operation), certain=missing > len(self.parts.unknowns))
         for _ in range(missing):
             self.states.append(_filled(self.filler, self.states[-1]))
-        return self._hole(operation, certain=True) if passes_limit(self.filler, self.states[-1]) else None
+        if passes_limit(self.filler, self.states[-1]):
+            return Dead(self.missing_before(operation), certain=True)
+        return None
 
     def _reach(self, operation: Operation) -> Dead | None:
         if operation.op == "set" or _needed(operation) == self.states[-1]:
@@ -102,56 +111,65 @@ class Replay:
         return self._contradiction(operation)
 
     def _contradiction(self, operation: Operation) -> Dead:
-        since = f"from {told(self.steps[-1].operation)}" if self.steps else f"from the start at {self.states[0]}"
-        reason = f"{told(operation)} does not follow {since}"
-        return Dead(Violation(reason, self._around(operation)), certain=True)
+        before = self._before(operation)
+        since = told(before[0]) if before else f"the start at {self.states[0]}"
+        return Dead(Violation(f"{told(operation)} does not follow from {since}", (*before, operation)), certain=True)
 
-    def _hole(self, operation: Operation, certain: bool) -> Dead:
-        since = f"after {told(self.steps[-1].operation)}" if self.steps else f"after the start at {self.states[0]}"
-        reason = f"mutations are missing {since} and before {told(operation)}, and no unknown operations can be them"
-        return Dead(Violation(reason, self._around(operation)), certain)
+    def missing_before(self, operation: Operation) -> Violation:
+        """A hole in the versions, shown by the operations either side of it."""
+        before = self._before(operation)
+        since = told(before[0]) if before else f"the start at {self.states[0]}"
+        reason = f"between {since} and {told(operation)} mutations are missing, and no unknown operations can be them"
+        return Violation(reason, (*before, operation))
 
-    def _around(self, operation: Operation) -> tuple[Operation, ...]:
-        return (*(step.operation for step in self.steps[-1:]), operation)
+    def _before(self, operation: Operation) -> Sequence[Operation]:
+        place = self.line.index(operation)
+        return self.line[max(0, place - 1) : place]
 
     @cached_property
-    def placement(self) -> tuple[list[Step], Operation | None]:
-        """Give each floating operation the earliest state that its time and value allow; the first that has none.
+    def homes(self) -> list[Home]:
+        """The state that each floating operation stands on: the earliest that its time and value allow, if any does.
 
         The earliest is the best: it holds back neither those that follow it nor an unknown mutation that must have
         been called before it. A walk over the states in its interval: O(n log n) plus the overlap of each.
         """
-        returned = sorted((step.operation.ret or 0, step.index) for step in self.steps)
+        returned = sorted((RET(step.operation), step.state) for step in self.steps)
         calls, last_states = self._ceilings()
-        floor, placed = 0, list[Step]()
+        floor, homes = 0, list[Home]()
         for operation in self.floating:
             while returned and returned[0][0] < operation.call:
                 floor = max(floor, heappop(returned)[1])
             ceiling = last_states[bisect_right(calls, RET(operation))]
-            index = next((i for i in range(floor, ceiling + 1) if _stands(operation, self.states[i])), None)
-            if index is None:
-                return placed, operation
-            placed.append(Step(operation, index, 0))
-            heappush(returned, (RET(operation), index))
-        return placed, None
+            state = next((i for i in range(floor, ceiling + 1) if _explains(self.states[i], operation)), None)
+            homes.append(Home(operation, state))
+            if state is not None:
+                heappush(returned, (RET(operation), state))
+        return homes
+
+    @cached_property
+    def homeless(self) -> list[Operation]:
+        """The floating operations for which there is no such state."""
+        return [operation for operation, state in self.homes if state is None]
 
     def _ceilings(self) -> tuple[list[int], list[int]]:
         """For each call time in the line, the last state before anything called then or later; at the end, the last."""
         steps = sorted(self.steps, key=lambda step: step.operation.call)
-        below = (step.index - (step.operation.op != "read") for step in reversed(steps))
+        below = (step.state - (step.operation.op != "read") for step in reversed(steps))
         last_states = list(accumulate(below, min, initial=len(self.states) - 1))
         return [step.operation.call for step in steps], last_states[::-1]
 
-    def pieces(self, placed: Sequence[Step]) -> list[Piece]:
+    @cached_property
+    def pieces(self) -> list[Piece]:
         """Each state that an unknown mutation made, with the earliest return of what stands on it or behind it."""
         returns = [FOREVER] * len(self.states)
-        for operation, index, _ in (*self.steps, *placed):
-            returns[index] = min(returns[index], RET(operation))
+        for operation, state in chain((step[:2] for step in self.steps), self.homes):
+            if state is not None:
+                returns[state] = min(returns[state], RET(operation))
         deadlines = list(accumulate(reversed(returns), min))[::-1]
         pieces = []
         for place, step in enumerate(self.steps):
             around = tuple(step.operation for step in self.steps[max(0, place - 1) : place + 1])
-            last = step.index - (step.operation.op != "read")
+            last = step.state - (step.operation.op != "read")
             pieces += [Piece(i - 1, i, deadlines[i], around) for i in range(last - step.missing + 1, last + 1)]
         return pieces
 
@@ -165,6 +183,6 @@ def _filled(filler: Operation, value: int) -> int:
     return int(VALUE(filler)) if filler.op == "set" else value + filler.by
 
 
-def _stands(operation: Operation, value: int) -> bool:
-    """Whether a read or a refusal can have seen the value."""
+def _explains(value: int, operation: Operation) -> bool:
+    """Whether a counter at `value` answers a read or a refusal as it was answered."""
     return refuses(operation, value) if operation.refused else operation.value == value

@@ -13,14 +13,14 @@ from operator import eq
 from quart_counter.lab.checker.order import VALUE, VERSION, Supply, broken_limit, first_inversion, first_unfilled, hole
 from quart_counter.lab.checker.parts import Parts
 from quart_counter.lab.checker.rising import Rising, bound
-from quart_counter.lab.checker.verdict import Undecided, Violation, groundless, told, too_early
+from quart_counter.lab.checker.verdict import Undecided, Violation, first_finding, groundless, told, too_early
 from quart_counter.lab.history import Operation
 
 
 def judge(parts: Parts, start: int, start_version: int | None) -> Violation | Undecided | None:
     """The first rule that the history breaks. Each rule may rely on those before it."""
     rising = Rising(parts, start, start_version)
-    return next(filter(None, (rule(rising) for rule in RULES)), None)
+    return first_finding(rule(rising) for rule in RULES)
 
 
 def keep_limits(rising: Rising) -> Violation | None:

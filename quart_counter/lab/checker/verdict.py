@@ -1,6 +1,6 @@
 """What the judge says, and what its rules hand each other."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -45,6 +45,11 @@ class Undecided(NamedTuple):
     cause: Literal["sizes", "versions"]
     reason: str
     otherwise: Violation | None = None
+
+
+def first_finding(findings: Iterable[Violation | Undecided | None]) -> Violation | Undecided | None:
+    """The first thing that a rule found, as lazily as it is asked for."""
+    return next((finding for finding in findings if finding is not None), None)
 
 
 def combine(verdicts: Mapping[str, Verdict]) -> Verdict:

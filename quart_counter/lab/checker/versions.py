@@ -11,13 +11,13 @@ from itertools import pairwise
 from quart_counter.lab.checker.order import VERSION, Supply, broken_limit, first_inversion, first_unfilled
 from quart_counter.lab.checker.parts import Parts
 from quart_counter.lab.checker.replay import Replay
-from quart_counter.lab.checker.verdict import Undecided, Violation, groundless, told, too_early
+from quart_counter.lab.checker.verdict import Undecided, Violation, first_finding, groundless, told, too_early
 
 
 def judge(parts: Parts, start: int, start_version: int | None) -> Violation | Undecided | None:
     """The first rule that the history breaks. Each rule may rely on those before it."""
     replay = Replay(parts, start, start_version)
-    return next(filter(None, (rule(replay) for rule in RULES)), None)
+    return first_finding(rule(replay) for rule in RULES)
 
 
 def keep_limits(replay: Replay) -> Violation | None:
@@ -48,21 +48,19 @@ def follow_from_each_other(replay: Replay) -> Violation | Undecided | None:
 
 
 def stand_somewhere(replay: Replay) -> Violation | Undecided | None:
-    """B, F: each read or refusal that tells no version finds a state of its interval that it can have seen."""
-    _, homeless = replay.placement
-    if homeless is None:
+    """B, F: each read or refusal that tells no version finds a state of its interval that explains it."""
+    if not replay.homeless:
         return None
-    violation = groundless(homeless)
+    violation = groundless(replay.homeless[0])
     return Undecided("sizes", MIXED, violation) if replay.parts.unknowns else violation
 
 
 def fill_in_time(replay: Replay) -> Violation | Undecided | None:
     """C: the unknown mutations that fill missing versions were called in time."""
-    placed, _ = replay.placement
-    empty = first_unfilled(replay.pieces(placed), (Supply(unknown.call, 1) for unknown in replay.parts.unknowns))
+    empty = first_unfilled(replay.pieces, (Supply(unknown.call, 1) for unknown in replay.parts.unknowns))
     if empty is None:
         return None
-    violation = replay.missing_before(empty.around[-1]).violation
+    violation = replay.missing_before(empty.around[-1])
     return Undecided("sizes", MIXED, violation) if replay.front_is_open else violation
 
 

@@ -1,0 +1,69 @@
+"""Two collisions, recorded in this very run and told step by step: the question's own, and the lost update.
+
+Two clients are enough. Their handlers say what they did and when; the words below only put the steps in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from quart_counter.lab import lanes
+from quart_counter.lab.race import Entry, Row
+
+ENTRIES: Final = (Entry("lock-late-answer", 1), Entry("unguarded", 1))
+CLIENTS: Final = 2
+
+_HEADLINES: Final = {
+    "lock-late-answer": "The question's own story: both add, and only then both look",
+    "unguarded": "The lost update: both read before either writes",
+}
+_MORALS: Final = {
+    "lock-late-answer": (
+        "The total is right and both answers are {answer}: number {skipped} was given to nobody and {answer} twice.\n"
+        '(Not "2 and 3", as the question guesses: two increments never make a 3.)\n'
+        "The answer has to be born inside the step that adds; read later, it is somebody else's."
+    ),
+    "unguarded": (
+        "Two requests were counted as one: the counter stands at {answer} after two increments.\n"
+        "No thread is needed for that: one event loop and one await between reading and writing are enough."
+    ),
+}
+
+
+class _Told(NamedTuple):
+    at: int
+    client: int
+    what: str
+    number: int
+
+
+def explain(rows: Sequence[Row]) -> str:
+    """Tell the recorded collision of each row, with the times and the lanes of its requests."""
+    return "\n\n".join("\n".join(_story(row)) for row in rows)
+
+
+def _story(row: Row) -> Iterator[str]:
+    steps = _steps(row)
+    numbers = [operation.value for operation in row.operations if operation.op == "add"]
+    yield f"{_HEADLINES[row.entry.mode]}  ({row.entry.mode}, recorded just now)"
+    yield ""
+    for step in steps:
+        yield f"  {(step.at - steps[0].at) / 1e6:8.3f} ms  client {step.client} {step.what} {step.number}"
+    yield ""
+    yield lanes.draw([operation for operation in row.operations if operation.op == "add"])
+    yield ""
+    if len(set(numbers)) == len(numbers):
+        yield "This time the two did not collide; run it again."
+        return
+    answer = numbers[0] or 0
+    yield _MORALS[row.entry.mode].format(answer=answer, skipped=answer - 1)
+
+
+def _steps(row: Row) -> list[_Told]:
+    """Every step of both clients, in the order of the machine's clock; clients are numbered from 1, as people do."""
+    return sorted(
+        _Told(step.at, row.operations[i].process + 1, step.what, step.number)
+        for i, steps in row.steps.items()
+        for step in steps
+    )
