@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NoReturn
 
 from quart import Quart, Response
 from werkzeug.exceptions import HTTPException
 
+from quart_counter import __version__
 from quart_counter.counters import Counters
 from quart_counter.errors import ConfigurationError
+from quart_counter.sessions import Sessions
 from quart_counter.settings import MODES, PREFIX, Settings, load_settings
 from quart_counter.stores import Limits, Store, open_store
-from quart_counter.web import answers, api, front, health, page
+from quart_counter.web import answers, api, front, health, metrics, page, session
 from quart_counter.web.parse import MAX_BODY
+from quart_counter.web.tally import Tally
 
 BODY_TIMEOUT_S = 5
 
@@ -43,14 +47,16 @@ class QuartCounter(Counters):
         config = {name: value for name, value in app.config.items() if name.startswith(PREFIX)}
         self._serve_with(app, load_settings({**os.environ, **config}, **self._given))
 
-    def _serve_with(self, app: Quart, settings: Settings) -> None:
+    def _serve_with(
+        self, app: Quart, settings: Settings, watch: Callable[[Store], Store] = lambda store: store
+    ) -> None:
         app.extensions["quart_counter"] = self
 
         @app.while_serving
         async def serving() -> AsyncGenerator[None, None]:
             async with _open(settings) as store:
-                combine = not MODES[settings.mode].in_worker and not MODES[settings.mode].exhibit
-                self._use(store, settings.deadline_s, combine)
+                combine = not settings.in_worker and not MODES[settings.mode].exhibit
+                self._use(watch(store), settings.deadline_s, combine)
                 try:
                     yield
                 finally:
@@ -72,14 +78,18 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
         SESSION_COOKIE_SAMESITE="Lax",
     )
     app.url_map.merge_slashes = False
+    tally = app.extensions["quart_counter_tally"] = Tally()
     counters = QuartCounter()
-    counters._serve_with(app, settings)
+    counters._serve_with(app, settings, lambda store: metrics.watch_store(store, tally))
+    metrics.watch(counters, tally)
     app.register_blueprint(api.blueprint(counters))
     app.register_blueprint(health.blueprint(counters, settings.mode))
+    app.register_blueprint(metrics.blueprint(tally, __version__, settings.mode))
     app.register_blueprint(page.blueprint(counters, settings.mode, MODES[settings.mode].summary))
+    _give_clients_their_own(app, counters, settings)
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Exception, _unexpected)
-    app.asgi_app = front.Front(app.asgi_app)  # type: ignore[method-assign]
+    app.asgi_app = metrics.Requests(front.Front(app.asgi_app), tally)  # type: ignore[method-assign]
     if settings.lab:
         from quart_counter.lab import witness
 
@@ -87,10 +97,25 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
     return app
 
 
+def _give_clients_their_own(app: Quart, counters: Counters, settings: Settings) -> None:
+    """Add the routes below /session."""
+    if settings.mode == "cookie":
+        app.register_blueprint(session.cookie_blueprint())
+        return
+    sessions = Sessions(counters, life_s=settings.session_life_s, most=settings.max_sessions)
+    app.register_blueprint(session.blueprint(counters, sessions))
+
+    @app.while_serving
+    async def sweeping() -> AsyncGenerator[None, None]:
+        sweeper = asyncio.create_task(sessions.keep_sweeping())
+        yield
+        sweeper.cancel()
+
+
 def _open(settings: Settings) -> AbstractAsyncContextManager[Store]:
     limits = Limits(settings.store_timeout_s, settings.deadline_s, settings.key_life_s, settings.max_keys)
     mode = MODES[settings.mode]
-    if mode.exhibit or (settings.lab and mode.in_worker):
+    if mode.exhibit or (settings.lab and settings.in_worker):
         from quart_counter.lab import exhibits
 
         return exhibits.open_store(settings.mode, settings.url, limits)

@@ -78,6 +78,10 @@ class Counters:
         """Return at most `limit` counter names greater than `after`, in order."""
         return await self._store.names(after, limit)
 
+    async def forget(self, name: str) -> None:
+        """Remove a counter that nobody will ask for again: a client's own number whose time is over."""
+        await self._store.forget(name)
+
     async def apply(self, change: Change) -> Outcome:
         """Carry out a change that was checked already and return its outcome; for callers who speak another language
         than exceptions."""

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Self
 
 from quart_counter.errors import ConfigurationError
-from quart_counter.settings import MODES, Settings
+from quart_counter.settings import Settings
+from quart_counter.web import tally
 
 # The server settings of record; hypercorn.toml says the same, with reasons.
 SERVER: Final[Mapping[str, Any]] = {
@@ -70,7 +72,9 @@ class Service:
         server: Mapping[str, Any] = SERVER,
         say: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        self._settings, self._server, self._say = settings, server, say
+        # One secret for all workers: a cookie signed by one is read by another.
+        self._settings = replace(settings, secret_key=settings.secret_key or secrets.token_hex(32))
+        self._server, self._say = server, say
         self._workers: set[Worker] = set()
         self._stopping = False
         self.guarantees: Mapping[str, Any] = {}
@@ -78,7 +82,8 @@ class Service:
     async def __aenter__(self) -> Self:
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._socket = _listen(self._settings.bind, self._server["backlog"])
-        self._keepers = [asyncio.create_task(self._keep()) for _ in range(self._settings.workers)]
+        self._tally_fd = tally.shared_memory(rows=self._settings.workers)
+        self._keepers = [asyncio.create_task(self._keep(place)) for place in range(self._settings.workers)]
         try:
             await self._all_ready()
         except BaseException:
@@ -112,6 +117,7 @@ class Service:
             self._kill()
             await asyncio.wait(self._keepers)
         self._socket.close()
+        os.close(self._tally_fd)
 
     def _kill(self) -> None:
         for worker in self._workers:
@@ -124,12 +130,12 @@ class Service:
                 raise ConfigurationError(self.ended.result())
             await asyncio.sleep(0.005)
 
-    async def _keep(self) -> None:
+    async def _keep(self, place: int) -> None:
         """Keep one place filled: start a worker, wait for its end, start the next."""
         pause_s = FIRST_PAUSE_S
         was_up = False
         while not self._stopping:
-            worker = await _start(self._settings, self._server, self._socket)
+            worker = await _start(self._settings, self._server, self._socket, self._tally_fd, place)
             self._workers.add(worker)
             hello = await worker.greeting()
             if "ready" in hello:
@@ -150,7 +156,7 @@ class Service:
         if "failed" in hello and not was_up:
             self._end(hello["failed"])
             return False
-        if MODES[self._settings.mode].in_worker:
+        if self._settings.in_worker:
             self._end(
                 f"worker {worker.process.pid} {_death(status)}, and the numbers of mode {self._settings.mode} "
                 "died with it: not starting another that would begin at 1 again"
@@ -168,19 +174,23 @@ def _death(status: int) -> str:
     return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
 
 
-async def _start(settings: Settings, server: Mapping[str, Any], listening: socket.socket) -> Worker:
+async def _start(
+    settings: Settings, server: Mapping[str, Any], listening: socket.socket, tally_fd: int, place: int
+) -> Worker:
     read_fd, write_fd = os.pipe()
     order = {
         "settings": asdict(settings),
         "server": dict(server),
         "listen_fd": listening.fileno(),
+        "tally_fd": tally_fd,
+        "place": place,
         "report_fd": write_fd,
     }
     try:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "quart_counter.worker"),
             stdin=asyncio.subprocess.PIPE,  # stays open: its end tells the worker that we are gone
-            pass_fds=(listening.fileno(), write_fd),
+            pass_fds=(listening.fileno(), tally_fd, write_fd),
             process_group=0,  # out of reach of the terminal's Ctrl-C, which we pass on ourselves
         )
     finally:

@@ -20,16 +20,24 @@ class Mode(NamedTuple):
     summary: str
     schemes: tuple[str, ...]
     default_url: str
-    in_worker: bool = False  # each worker has its own numbers, so one worker is all that counts right
     exhibit: bool = False  # broken on purpose, for the lab
+
+    @property
+    def in_worker(self) -> bool:
+        """Whether each worker has its own numbers unless a URL says otherwise."""
+        return self.default_url == "memory:"
 
 
 _REDIS = ("redis", "rediss", "unix")
+_ANY = (
+    *("memory", "sqlite", "postgres", "postgresql", "mysql", "mariadb", "memcached", "manager", "file"),
+    *_REDIS,
+)
 _REDIS_URL = "redis://127.0.0.1:6379/0"
 
 
 def _global(summary: str) -> Mode:
-    return Mode(f"exhibit: {summary}", ("memory",), "memory:", in_worker=True, exhibit=True)
+    return Mode(f"exhibit: {summary}", ("memory",), "memory:", exhibit=True)
 
 
 def _plain_redis(summary: str) -> Mode:
@@ -37,7 +45,7 @@ def _plain_redis(summary: str) -> Mode:
 
 
 MODES: Final[Mapping[str, Mode]] = {
-    "lock": Mode("in this process, under an asyncio.Lock", ("memory",), "memory:", in_worker=True),
+    "lock": Mode("in this process, under an asyncio.Lock", ("memory",), "memory:"),
     "redis": Mode("in Redis, shared by all workers", _REDIS, _REDIS_URL),
     "sqlite": Mode("in a SQLite file, shared by the workers of this host", ("sqlite",), "sqlite:counters.db"),
     "postgres": Mode(
@@ -53,6 +61,10 @@ MODES: Final[Mapping[str, Mode]] = {
     "memcached": Mode("in memcached, shared by all workers", ("memcached",), "memcached://127.0.0.1:11211"),
     "manager": Mode("in a multiprocessing manager that the workers share", ("manager",), "manager:"),
     "file": Mode("in one file a counter, shared by the workers of this host", ("file",), "file:counters"),
+    "session": Mode(
+        "a number for each client, in any store; by default a dict here, bounded and expiring", _ANY, "memory:"
+    ),
+    "cookie": Mode("exhibit: a number for each client, in its cookie", ("cookie",), "cookie:", exhibit=True),
     "bare": _global("a plain global, no await inside"),
     "unguarded": _global("a plain global, an await inside"),
     "lock-late-answer": _global("adds under the lock, reads the answer after it"),
@@ -79,7 +91,16 @@ class Settings:
     key_life_s: float = _setting(86_400.0, "seconds an idempotency key is remembered, at least")
     max_keys: int = _setting(MAX_KEYS, "live idempotency keys a counter may hold")
     force: bool = _setting(False, "start several workers although the mode counts in each of them apart")
+    session_life_s: float = _setting(86_400.0, "seconds after which a client's own number is forgotten")
+    max_sessions: int = _setting(
+        100_000, "clients whose own numbers a worker keeps; beyond it the oldest are forgotten"
+    )
     lab: bool = _setting(False, "set by the lab: workers name themselves in X-Worker, exhibits wait for each other")
+
+    @property
+    def in_worker(self) -> bool:
+        """Whether each worker has its own numbers, so that only one worker counts right."""
+        return self.url.startswith("memory:")
 
 
 def load_settings(
@@ -130,9 +151,10 @@ def _checked(values: dict[str, Any]) -> Settings:
             f"key_life_s is {settings.key_life_s:g}: a key must outlive every retry, so give more than twice "
             f"deadline_s ({settings.deadline_s:g})"
         )
-    if settings.max_keys < 1:
-        raise ConfigurationError(f"max_keys is {settings.max_keys}: give 1 or more")
-    if MODES[settings.mode].in_worker and settings.workers > 1 and not settings.force:
+    for name in ("max_keys", "max_sessions", "session_life_s"):
+        if getattr(settings, name) < 1:
+            raise ConfigurationError(f"{name} is {getattr(settings, name)}: give 1 or more")
+    if settings.in_worker and settings.workers > 1 and not settings.force:
         raise ConfigurationError(
             f"mode {settings.mode} keeps the number in each worker, so {settings.workers} workers would hand it out "
             f"{settings.workers} times: use --mode redis, or --workers 1 (--force starts it all the same)"

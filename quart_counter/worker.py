@@ -35,6 +35,7 @@ async def work(order: Mapping[str, Any]) -> int:
     stopping = _Stopping(config)
     try:
         app = create_app(Settings(**order["settings"]))
+        app.extensions["quart_counter_tally"].share(order["tally_fd"], order["place"])
         app.while_serving(lambda: _reporting(app, report))
         await serve(stopping.watch(app), config, shutdown_trigger=stopping.wait)
     except (ConfigurationError, LifespanFailureError) as error:

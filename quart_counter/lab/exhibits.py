@@ -143,6 +143,8 @@ _IN_PROCESS: Final[dict[str, Callable[[Limits], Store]]] = {
     "unguarded": lambda limits: _Told(pause=Gate().wait, limits=limits),
     "lock": lambda limits: _Told(guard=asyncio.Lock(), pause=Gate().wait, limits=limits),
     "lock-late-answer": _LateAnswer,
+    "session": lambda limits: _Told(guard=asyncio.Lock(), pause=Gate().wait, limits=limits),
+    "cookie": lambda limits: _Told(limits=limits),
 }
 _IN_REDIS: Final[dict[str, Callable[[str], Store]]] = {"redis-get-set": _GetThenSet, "redis-retry": _Retry}
 

@@ -64,6 +64,9 @@ class Store(Protocol):
     async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:
         """Return at most `limit` names greater than `after`, in order. Raises StoreAway."""
 
+    async def forget(self, name: str) -> None:
+        """Remove a counter that nobody will ask for again; its version starts over. Raises StoreAway."""
+
     async def aclose(self) -> None:
         """Let go of everything it opened."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -84,6 +84,12 @@ class MemoryStore:
         """Return at most `limit` names greater than `after`, in order."""
         start = bisect_right(self._names, after)
         return self._names[start : start + limit]
+
+    async def forget(self, name: str) -> None:
+        """Remove a counter and its keys."""
+        if self._readings.pop(name, None) is not None:
+            del self._names[bisect_left(self._names, name)]
+        self._keys.pop(name, None)
 
     async def aclose(self) -> None:
         """Nothing to let go of: the numbers end with the object."""

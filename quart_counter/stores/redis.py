@@ -29,6 +29,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     BusyLoadingError,
+    ClusterDownError,
     NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
@@ -60,8 +61,13 @@ NAMES: Final = "qc:names"
 READ_CONNECTIONS: Final = 8
 
 # Errors that the script's first command or the server's front door gives: nothing was written.
-_NO_EFFECT_TYPES = (OutOfMemoryError, ReadOnlyError, NoPermissionError)  # redis-py strips the code from these
-_NO_EFFECT_CODES = ("MISCONF", "WRONGTYPE", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN")
+_NO_EFFECT_TYPES = (  # redis-py strips the code from these; MASTERDOWN is a ClusterDownError to it
+    OutOfMemoryError,
+    ReadOnlyError,
+    NoPermissionError,
+    ClusterDownError,
+)
+_NO_EFFECT_CODES = ("MISCONF", "WRONGTYPE", "NOREPLICAS")
 
 
 class Part(NamedTuple):
@@ -170,6 +176,11 @@ class RedisStore:
         start = f"({after}" if after else "-"
         names: list[str] = await self._ask(self._reads.zrange(NAMES, start, "+", bylex=True, offset=0, num=limit))
         return names
+
+    async def forget(self, name: str) -> None:
+        """Remove a counter; what is left of its keys and flushes expires by itself."""
+        await self._ask(self._reads.unlink(f"qc:{{{name}}}"))
+        await self._ask(self._reads.zrem(NAMES, name))
 
     async def _ask(self, question: Any) -> Any:
         try:
@@ -314,8 +325,11 @@ async def open_store(url: str, limits: Limits) -> AsyncIterator[RedisStore]:
     """Connect, read what the server promises, and close both pools at the end. Raises ConfigurationError."""
     try:
         store = RedisStore(url, limits)
-    except ValueError as error:
-        raise ConfigurationError(f"the Redis URL is wrong: {error}") from error
+    except ValueError:  # its words may repeat a piece of the password
+        raise ConfigurationError(
+            "the Redis URL is wrong: use redis://USER:PASSWORD@HOST:PORT/0, and write / # ? @ in a password as %2F %23 "
+            "%3F %40"
+        ) from None
     try:
         try:
             await store.inspect()

@@ -19,8 +19,9 @@ The rooms, in the order a history passes them:
 from collections.abc import Iterable, Sequence
 
 from quart_counter.lab.checker.anomalies import count
-from quart_counter.lab.checker.parts import Parts, by_name, split
+from quart_counter.lab.checker.order import beyond_limit
 from quart_counter.lab.checker.orders import search
+from quart_counter.lab.checker.parts import Parts, by_name, split
 from quart_counter.lab.checker.values import judge as judge_by_values
 from quart_counter.lab.checker.verdict import ANOMALIES, Undecided, Verdict, Violation, combine
 from quart_counter.lab.checker.versions import judge as judge_by_versions
@@ -42,7 +43,7 @@ def check(operations: Iterable[Operation], start: int = 0, start_version: int | 
 
 def _check_one(operations: Sequence[Operation], start: int, start_version: int | None) -> Verdict:
     parts, disagreement = split(operations)
-    finding = disagreement or _judge(parts, start, start_version)
+    finding = disagreement or beyond_limit(parts) or _judge(parts, start, start_version)
     if finding is None:
         return Verdict("valid", len(operations))
     if isinstance(finding, Undecided):

@@ -7,7 +7,7 @@ Where neither orders it, nothing can be counted.
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, pairwise
 
 from quart_counter.lab.checker.order import (
     BEFORE_ALL,
@@ -51,16 +51,14 @@ def _along_values(rising: Rising) -> dict[str, int]:
 
 
 def _along_versions(replay: Replay) -> dict[str, int]:
-    versions = sorted(set(map(VERSION, replay.parts.mutations)))
     mutations = sorted(replay.parts.mutations, key=VERSION)
     reads = [read for read in replay.parts.reads if read.version is not None]
     early_or_late = _Times(mutations, reads, VERSION)
-    wrong = _misread(replay, mutations)
     return {
-        "duplicate": len(mutations) - len(versions),
-        "skipped": _missing_versions(replay, versions, early_or_late),
+        "duplicate": len(mutations) - len(set(map(VERSION, mutations))),
+        "skipped": _missing_versions(replay, mutations, early_or_late),
         "out_of_order": early_or_late.out_of_order(),
-        "stale": wrong + sum(early_or_late.misplaced(read) for read in reads),
+        "stale": _misread(replay, mutations) + sum(early_or_late.misplaced(read) for read in reads),
     }
 
 
@@ -83,33 +81,31 @@ def _overlapping(rising: Rising) -> int:
 
 def _skipped(rising: Rising, last: int) -> int:
     """Units up to `last` that no answer covers and no unknown add fits; with several sizes, at least so many."""
-    line = sorted([*rising.adds, *rising.parts.reads], key=VALUE)
-    values, deadlines = list(map(VALUE, line)), earliest_later_returns(line)
     size, pieces, left_over = rising.step or 1, [], 0
-    for low, high in rising.gaps:
-        units = max(0, min(high, last) - max(low, rising.start))
+    for piece in rising.pieces:
+        units = max(0, min(piece.high, last) - max(piece.low, rising.start))
         left_over += units % size
-        pieces.append(Piece(0, units - units % size, deadlines[bisect_right(values, low)], ()))
+        pieces.append(piece._replace(low=0, high=units - units % size))
     return left_over + units_unfilled(pieces, (Supply(op.call, op.by) for op in rising.parts.unknowns))
 
 
-def _missing_versions(replay: Replay, versions: Sequence[int], times: "_Times") -> int:
-    if not versions:
-        return 0
-    before = versions[0] - 1 if replay.start_version is None else replay.start_version
-    pieces = [
-        Piece(low, high - 1, times.earliest_return_above(low), ())
-        for low, high in zip((before, *versions), versions, strict=False)
-        if low < high - 1
-    ]
+def _missing_versions(replay: Replay, mutations: Sequence[Operation], times: "_Times") -> int:
+    """Versions that no answer tells and no unknown mutation can have made."""
+    made = set(map(VERSION, mutations))
+    known = made | {read.version for read in replay.parts.reads if read.version is not None}
+    first = min(known, default=0)
+    front = first - (first in made) if replay.start_version is None else replay.start_version
+    pieces = []
+    for low, high in pairwise(sorted(known | {front})):
+        pieces.append(Piece(low, high - (high in made), times.earliest_return_above(low), ()))
     return units_unfilled(pieces, (Supply(unknown.call, 1) for unknown in replay.parts.unknowns))
 
 
 def _misread(replay: Replay, mutations: Sequence[Operation]) -> int:
-    """Reads whose value is not that of their version, or (without one) of no moment in their interval."""
+    """Reads whose value is not that of their version, or (without one) certainly of no moment in their interval."""
     made = {mutation.version: mutation.value for mutation in mutations}
     wrong = sum(made.get(read.version, read.value) != read.value for read in replay.parts.reads)
-    if replay.dead is not None:
+    if replay.dead is not None or replay.parts.unknowns:
         return wrong
     return wrong + sum(operation.op == "read" for operation in replay.homeless)
 

@@ -99,8 +99,8 @@ def hole(piece: Piece) -> Violation:
     return Violation(f"{numbers} went to nobody, and no unknown operation can have taken them", piece.around)
 
 
-def broken_limit(parts: Parts) -> Violation | None:
-    """The first take that was answered with a value beyond its limit."""
+def beyond_limit(parts: Parts) -> Violation | None:
+    """F: the first take that was answered with a value beyond its limit."""
     for take in parts.mutations:
         if take.limit is not None and passes_limit(take, VALUE(take)):
             return Violation(f"{told(take)} went beyond its limit", (take,))
@@ -114,7 +114,16 @@ def passes_limit(operation: Operation, value: int) -> bool:
     return value > operation.limit if operation.by > 0 else value < operation.limit
 
 
-def refuses(refusal: Operation, value: int) -> bool:
-    """Whether a counter at `value` refuses the operation: it would pass its limit, or the cap of the contract."""
-    after = value + refusal.by
-    return passes_limit(refusal, after) or not -MAX_VALUE <= after <= MAX_VALUE
+def bound(refusal: Operation) -> int:
+    """The last value that allows an add: an upward one is refused above it, a downward one below it.
+
+    The limit of a take counts, and the cap of the contract, which refuses adds that have no limit.
+    """
+    if refusal.by > 0:
+        return min(MAX_VALUE, MAX_VALUE if refusal.limit is None else refusal.limit) - refusal.by
+    return max(-MAX_VALUE, -MAX_VALUE if refusal.limit is None else refusal.limit) - refusal.by
+
+
+def refuses(value: int, refusal: Operation) -> bool:
+    """Whether a counter at `value` has a reason to refuse the operation."""
+    return value > bound(refusal) if refusal.by > 0 else value < bound(refusal)

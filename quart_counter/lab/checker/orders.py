@@ -70,21 +70,18 @@ class _Orders:
         self.versions = {operation.version for operation in parts.mutations}
 
     def after(self, state: State) -> list[State]:
-        """The states that one more operation leads to; the likeliest last, where a stack looks first."""
+        """The states that one more operation leads to; the likeliest last, where a stack looks first.
+
+        What changes nothing is no choice: it is best taken at once. Nor is a mutation whose turn its version tells.
+        """
         places, deadline = self._next(state)
-        taken = state.base is not None and state.base + state.made + 1 in self.versions
-        following = []
-        for place in places:
-            then = self._take(state, place)
-            if then is None:
-                continue
-            operation = self.answered[place]
-            mutates = then.made > state.made
-            if then.base == state.base and (not mutates or (taken and operation.version is not None)):
-                return [then]  # it changes nothing, or nothing else can make this version: no choice
-            if not (mutates and taken and operation.version is None):
-                following.append(then)
-        return following if taken else [*self._guess(state, deadline), *following]
+        moves = [(self.answered[place], then) for place in places if (then := self._take(state, place)) is not None]
+        for _, then in moves:
+            if (then.made, then.base) == (state.made, state.base):
+                return [then]
+        if state.base is not None and state.base + state.made + 1 in self.versions:
+            return [then for operation, then in moves if operation.version is not None]
+        return [*self._guess(state, deadline), *(then for _, then in moves)]
 
     def _next(self, state: State) -> tuple[list[int], int]:
         """The answered operations that may come next, and the time by which whatever comes next was called."""
@@ -101,7 +98,7 @@ class _Orders:
         """The state after an answered operation, unless its answer contradicts the state before."""
         operation = self.answered[place]
         if operation.refused:
-            return self._pass(state, place) if refuses(operation, state.value) else None
+            return self._pass(state, place) if refuses(state.value, operation) else None
         if operation.op != "set" and VALUE(operation) - operation.by != state.value:
             return None
         made = state.made + (operation.op != "read")

@@ -88,15 +88,13 @@ def _one_operation(attempts: list[Operation]) -> Iterable[Operation]:
     Attempts answered "not applied" say nothing. A refusal is an answer, which the key keeps like any other. A key is
     one request: if a caller sent it for several and heard of none, each is judged as an operation of its own.
     """
-    possible = [attempt for attempt in attempts if attempt.outcome != "fail" or attempt.refused]
-    requests: dict[object, Operation] = {}
-    for attempt in sorted(possible, key=_CALL):
-        requests.setdefault(_request(attempt), attempt)
     answer = _first_answer(attempts)
+    possible = sorted((attempt for attempt in attempts if attempt.outcome != "fail" or attempt.refused), key=_CALL)
     if answer is None:
-        return requests.values()
-    same = (attempt.version for attempt in attempts if attempt.outcome == "ok" and attempt.version is not None)
-    return [answer._replace(call=requests[_request(answer)].call, version=next(same, None))]
+        return {_request(attempt): attempt for attempt in reversed(possible)}.values()
+    first = next(attempt for attempt in possible if _same_request(attempt, answer))
+    versions = (attempt.version for attempt in attempts if attempt.outcome == "ok" and attempt.version is not None)
+    return [answer._replace(call=first.call, version=next(versions, None))]
 
 
 def disagreeing_answers(attempts: list[Operation]) -> Violation | None:
@@ -118,13 +116,19 @@ def _first_answer(attempts: list[Operation]) -> Operation | None:
 def _contradicts(answer: Operation, first: Operation) -> bool:
     """Refusing the key for another request contradicts nothing, and what a refusal saw beside it is no answer."""
     if answer.refused:
-        return first.outcome == "ok" and _request(answer) == _request(first)
+        return first.outcome == "ok" and _same_request(answer, first)
     if answer.outcome != "ok":
         return False
     versions = {answer.version, first.version} - {None}
-    return _request(answer) != _request(first) or answer.value != first.value or len(versions) > 1
+    return not _same_request(answer, first) or answer.value != first.value or len(versions) > 1
+
+
+def _same_request(one: Operation, other: Operation) -> bool:
+    if one.refused or other.refused:  # a refused set need not say what it wanted
+        return _request(one)[:-1] == _request(other)[:-1]
+    return _request(one) == _request(other)
 
 
 def _request(operation: Operation) -> tuple[object, ...]:
     wanted = operation.value if operation.op == "set" else None
-    return (operation.op, operation.by, operation.limit, wanted)
+    return operation.op, operation.by, operation.limit, wanted

@@ -185,4 +185,4 @@ def _filled(filler: Operation, value: int) -> int:
 
 def _explains(value: int, operation: Operation) -> bool:
     """Whether a counter at `value` answers a read or a refusal as it was answered."""
-    return refuses(operation, value) if operation.refused else operation.value == value
+    return refuses(value, operation) if operation.refused else operation.value == value

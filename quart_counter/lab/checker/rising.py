@@ -13,9 +13,10 @@ from quart_counter.lab.checker.order import (
     FOREVER,
     VALUE,
     Piece,
+    bound,
     earliest_later_returns,
 )
-from quart_counter.lab.checker.parts import MAX_VALUE, Parts
+from quart_counter.lab.checker.parts import Parts
 from quart_counter.lab.history import Operation
 
 _BY = attrgetter("by")
@@ -185,10 +186,3 @@ class Rising:
     def _seen(self) -> list[int]:
         """The values that a read or an upward refusal says were held, in order."""
         return sorted(set(map(VALUE, chain(self.parts.reads, self._risen))))
-
-
-def bound(refusal: Operation) -> int:
-    """The last value that allows a take: an upward one is refused above it, a downward one below it."""
-    if refusal.by > 0:
-        return min(MAX_VALUE, MAX_VALUE if refusal.limit is None else refusal.limit) - refusal.by
-    return max(-MAX_VALUE, -MAX_VALUE if refusal.limit is None else refusal.limit) - refusal.by

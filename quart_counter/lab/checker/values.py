@@ -10,9 +10,9 @@ from collections.abc import Callable
 from itertools import count
 from operator import eq
 
-from quart_counter.lab.checker.order import VALUE, VERSION, Supply, broken_limit, first_inversion, first_unfilled, hole
+from quart_counter.lab.checker.order import VALUE, VERSION, Supply, bound, first_inversion, first_unfilled, hole
 from quart_counter.lab.checker.parts import Parts
-from quart_counter.lab.checker.rising import Rising, bound
+from quart_counter.lab.checker.rising import Rising
 from quart_counter.lab.checker.verdict import Undecided, Violation, first_finding, groundless, told, too_early
 from quart_counter.lab.history import Operation
 
@@ -21,11 +21,6 @@ def judge(parts: Parts, start: int, start_version: int | None) -> Violation | Un
     """The first rule that the history breaks. Each rule may rely on those before it."""
     rising = Rising(parts, start, start_version)
     return first_finding(rule(rising) for rule in RULES)
-
-
-def keep_limits(rising: Rising) -> Violation | None:
-    """F: a take that was answered kept within its limit."""
-    return broken_limit(rising.parts)
 
 
 def tile(rising: Rising) -> Violation | None:
@@ -103,7 +98,6 @@ def raise_versions_by_one(rising: Rising) -> Violation | None:
 
 Rule = Callable[[Rising], Violation | Undecided | None]
 RULES: tuple[Rule, ...] = (
-    keep_limits,
     tile,
     read_what_was_held,
     refuse_truly,

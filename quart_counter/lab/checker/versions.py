@@ -8,7 +8,7 @@ operations, as long as those are all alike. More than one way to fill them is fo
 from collections.abc import Callable
 from itertools import pairwise
 
-from quart_counter.lab.checker.order import VERSION, Supply, broken_limit, first_inversion, first_unfilled
+from quart_counter.lab.checker.order import VERSION, Supply, first_inversion, first_unfilled
 from quart_counter.lab.checker.parts import Parts
 from quart_counter.lab.checker.replay import Replay
 from quart_counter.lab.checker.verdict import Undecided, Violation, first_finding, groundless, told, too_early
@@ -18,11 +18,6 @@ def judge(parts: Parts, start: int, start_version: int | None) -> Violation | Un
     """The first rule that the history breaks. Each rule may rely on those before it."""
     replay = Replay(parts, start, start_version)
     return first_finding(rule(replay) for rule in RULES)
-
-
-def keep_limits(replay: Replay) -> Violation | None:
-    """F: a take that was answered kept within its limit."""
-    return broken_limit(replay.parts)
 
 
 def answer_each_version_once(replay: Replay) -> Violation | None:
@@ -66,7 +61,6 @@ def fill_in_time(replay: Replay) -> Violation | Undecided | None:
 
 Rule = Callable[[Replay], Violation | Undecided | None]
 RULES: tuple[Rule, ...] = (
-    keep_limits,
     answer_each_version_once,
     keep_time,
     follow_from_each_other,
