@@ -132,6 +132,11 @@ def check(files: tuple[str, ...], start: int, as_json: bool) -> None:
 
     Exit status: 0 valid, 1 invalid, 2 a file cannot be read, 3 unknown.
     """
-    from quart_counter.lab import judgement
+    from quart_counter.lab import check_command as room
 
-    sys.exit(judgement.check_files(files, start, as_json=as_json))
+    results = [room.judge(file, start) for file in files]
+    for problem in room.problems(results):
+        click.echo(f"Error: {problem}", err=True)
+    if as_json or any(result.verdict for result in results):
+        click.echo(room.as_json(results) if as_json else room.as_text(results))
+    sys.exit(room.exit_status(results))

@@ -44,14 +44,20 @@ def explain(rows: Sequence[Row]) -> str:
 
 
 def _story(row: Row) -> Iterator[str]:
-    steps = _steps(row)
-    numbers = [operation.value for operation in row.operations if operation.op == "add"]
+    clients = _numbered(row)
+    steps = sorted(
+        _Told(step.at, clients[row.operations[i].process], step.what, step.number)
+        for i, told in row.steps.items()
+        for step in told
+    )
+    adds = [op._replace(process=clients[op.process]) for op in row.operations if op.op == "add"]
+    numbers = [operation.value for operation in adds]
     yield f"{_HEADLINES[row.entry.mode]}  ({row.entry.mode}, recorded just now)"
     yield ""
     for step in steps:
         yield f"  {(step.at - steps[0].at) / 1e6:8.3f} ms  client {step.client} {step.what} {step.number}"
     yield ""
-    yield lanes.draw([operation for operation in row.operations if operation.op == "add"])
+    yield lanes.draw(adds)
     yield ""
     if len(set(numbers)) == len(numbers):
         yield "This time the two did not collide; run it again."
@@ -60,10 +66,7 @@ def _story(row: Row) -> Iterator[str]:
     yield _MORALS[row.entry.mode].format(answer=answer, skipped=answer - 1)
 
 
-def _steps(row: Row) -> list[_Told]:
-    """Every step of both clients, in the order of the machine's clock; clients are numbered from 1, as people do."""
-    return sorted(
-        _Told(step.at, row.operations[i].process + 1, step.what, step.number)
-        for i, steps in row.steps.items()
-        for step in steps
-    )
+def _numbered(row: Row) -> dict[int, int]:
+    """Number the clients 1, 2, … in the order of their first steps."""
+    first = {row.operations[i].process: min(step.at for step in told) for i, told in row.steps.items() if told}
+    return {process: number for number, process in enumerate(sorted(first, key=first.__getitem__), 1)}
