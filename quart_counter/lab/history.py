@@ -145,14 +145,14 @@ def _sensible(operation: Operation) -> Operation:
     if ret is not None and ret < call:
         raise HistoryError(f"it returned before it was called ({ret} < {call}); use one monotonic clock")
     if value is None and (outcome == "ok" or (op == "set" and outcome == "info")):
-        raise HistoryError(f"a {op} with outcome {outcome!r} needs a 'value'")
+        raise HistoryError(f"op {op!r} with outcome {outcome!r} needs a 'value'")
     if refused and (outcome != "fail" or op == "read"):
-        raise HistoryError(f"'refused' belongs to a failed add, take or set, not to a {op} with outcome {outcome!r}")
+        raise HistoryError(f"'refused' belongs to a failed add, take or set, not to op {op!r} with outcome {outcome!r}")
     if version is not None and version < 0:
         raise HistoryError(f"field 'version' must not be below 0, but it is {version}")
     if op in ("add", "take"):
         if by == 0:
-            raise HistoryError(f"a {op} needs a 'by' other than 0")
+            raise HistoryError(f"op {op!r} needs a 'by' other than 0")
     elif by:
         operation = operation._replace(by=0)
     if limit is not None and op != "take":

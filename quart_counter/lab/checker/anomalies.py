@@ -9,18 +9,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate, groupby, pairwise
 
-from quart_counter.lab.checker.order import (
-    BEFORE_ALL,
-    CALL,
-    RET,
-    VALUE,
-    VERSION,
-    Piece,
-    Supply,
-    earliest_later_returns,
-    units_unfilled,
-)
-from quart_counter.lab.checker.parts import Parts
+from quart_counter.lab.checker.order import BEFORE_ALL, Piece, Supply, earliest_later_returns, units_unfilled
+from quart_counter.lab.checker.parts import CALL, RET, VALUE, VERSION, Parts
 from quart_counter.lab.checker.replay import Replay
 from quart_counter.lab.checker.rising import Rising
 from quart_counter.lab.checker.verdict import no_anomalies
@@ -83,9 +73,10 @@ def _skipped(rising: Rising, last: int) -> int:
     """Units up to `last` that no answer covers and no unknown add fits; with several sizes, at least so many."""
     size, pieces, left_over = rising.step or 1, [], 0
     for piece in rising.pieces:
-        units = max(0, min(piece.high, last) - max(piece.low, rising.start))
-        left_over += units % size
-        pieces.append(piece._replace(low=0, high=units - units % size))
+        low, high = max(piece.low, rising.start), min(piece.high, last)
+        units, room = max(0, high - low), max(0, min(high, rising.reach) - low)
+        left_over += units - room // size * size
+        pieces.append(piece._replace(low=0, high=room // size * size))
     return left_over + units_unfilled(pieces, (Supply(op.call, op.by) for op in rising.parts.unknowns))
 
 

@@ -2,20 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, compress, count, islice
-from operator import attrgetter, lt
+from operator import lt
 from typing import NamedTuple
 
-from quart_counter.lab.checker.parts import MAX_VALUE, Parts
+from quart_counter.lab.checker.parts import CALL, MAX_VALUE, RET, VALUE, Parts
 from quart_counter.lab.checker.verdict import Violation, told
 from quart_counter.lab.history import Operation
 
 FOREVER = 1 << 200  # later than any clock
 BEFORE_ALL = -FOREVER
-
-CALL = attrgetter("call")
-RET = attrgetter("ret")
-VALUE = attrgetter("value")
-VERSION = attrgetter("version")
 
 
 def first_inversion(line: Sequence[Operation]) -> tuple[Operation, Operation] | None:

@@ -9,13 +9,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from quart_counter.lab.checker.order import CALL, FOREVER, RET, VALUE, passes_limit, refuses
-from quart_counter.lab.checker.parts import Parts
+from quart_counter.lab.checker.order import FOREVER, passes_limit, refuses
+from quart_counter.lab.checker.parts import CALL, RET, VALUE, Parts
 from quart_counter.lab.checker.verdict import Undecided, Violation, told
 from quart_counter.lab.history import Operation
 
-STATES_PER_OPERATION = 20
-STATES_AT_LEAST = 100_000
+STATES_PER_OPERATION = 2
+STATES_AT_LEAST = 50_000
 
 
 class State(NamedTuple):

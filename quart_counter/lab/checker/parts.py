@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from operator import attrgetter
 
 from quart_counter.lab.checker.verdict import Violation, told
@@ -11,30 +12,36 @@ from quart_counter.lab.history import Operation
 
 MAX_VALUE = 2**53 - 1  # the contract's cap: an add that would pass it is refused without any `limit`
 
+# Getters that run in C: a million operations pass here, and most rules need one field of each.
+BY = attrgetter("by")
+CALL = attrgetter("call")
+OP = attrgetter("op")
+RET = attrgetter("ret")
+VALUE = attrgetter("value")
+VERSION = attrgetter("version")
 _NAME = attrgetter("name")
 _KEY = attrgetter("key")
-_CALL = attrgetter("call")
-_RET = attrgetter("ret")
+_KIND = attrgetter("outcome", "op")
 
 
 @dataclass
 class Parts:
     """One counter's history, each operation once: what did not happen is gone."""
 
-    mutations: list[Operation] = field(default_factory=list)  # adds, takes and sets that were answered
-    unknowns: list[Operation] = field(default_factory=list)  # those that may have happened
-    reads: list[Operation] = field(default_factory=list)
-    refusals: list[Operation] = field(default_factory=list)  # adds and takes only: what a refused set saw is not told
+    mutations: list[Operation]  # adds, takes and sets that were answered
+    unknowns: list[Operation]  # those that may have happened
+    reads: list[Operation]
+    refusals: list[Operation]  # adds and takes: which version a refused set asked for, a history does not tell
 
     @cached_property
     def rising(self) -> bool:
         """Whether every mutation is a positive add, so that the values alone force the order."""
-        return all(op.by > 0 for op in self.mutations) and all(op.by > 0 for op in self.unknowns)
+        return min(map(BY, chain(self.mutations, self.unknowns)), default=1) > 0
 
     @cached_property
     def versioned(self) -> bool:
         """Whether every answered mutation says its version, so that the versions force the order."""
-        return all(op.version is not None for op in self.mutations)
+        return None not in map(VERSION, self.mutations)
 
 
 def by_name(operations: Iterable[Operation]) -> dict[str, Sequence[Operation]]:
@@ -51,21 +58,15 @@ def by_name(operations: Iterable[Operation]) -> dict[str, Sequence[Operation]]:
 def split(operations: Sequence[Operation]) -> tuple[Parts, Violation | None]:
     """The parts of one counter's history, and the first disagreement between two answers to one key."""
     merged, disagreement = _merge_keys(operations)
-    parts = Parts()
-    homes = {
-        ("ok", "read"): parts.reads,
-        ("ok", "add"): parts.mutations,
-        ("ok", "take"): parts.mutations,
-        ("ok", "set"): parts.mutations,
-        ("info", "add"): parts.unknowns,
-        ("info", "take"): parts.unknowns,
-        ("info", "set"): parts.unknowns,
-    }
-    for operation in merged:
-        if (home := homes.get((operation.outcome, operation.op))) is not None:
-            home.append(operation)
-        elif operation.refused and operation.op != "set":
-            parts.refusals.append(operation)
+    kinds = defaultdict[tuple[str, str], list[Operation]](list)
+    for kind, operation in zip(map(_KIND, merged), merged, strict=True):
+        kinds[kind].append(operation)
+    parts = Parts(
+        mutations=[*kinds["ok", "add"], *kinds["ok", "take"], *kinds["ok", "set"]],
+        unknowns=[*kinds["info", "add"], *kinds["info", "take"], *kinds["info", "set"]],
+        reads=kinds["ok", "read"],
+        refusals=[operation for operation in (*kinds["fail", "add"], *kinds["fail", "take"]) if operation.refused],
+    )
     return parts, disagreement
 
 
@@ -89,7 +90,7 @@ def _one_operation(attempts: list[Operation]) -> Iterable[Operation]:
     one request: if a caller sent it for several and heard of none, each is judged as an operation of its own.
     """
     answer = _first_answer(attempts)
-    possible = sorted((attempt for attempt in attempts if attempt.outcome != "fail" or attempt.refused), key=_CALL)
+    possible = sorted((attempt for attempt in attempts if attempt.outcome != "fail" or attempt.refused), key=CALL)
     if answer is None:
         return {_request(attempt): attempt for attempt in reversed(possible)}.values()
     first = next(attempt for attempt in possible if _same_request(attempt, answer))
@@ -110,7 +111,7 @@ def disagreeing_answers(attempts: list[Operation]) -> Violation | None:
 def _first_answer(attempts: list[Operation]) -> Operation | None:
     applied = [attempt for attempt in attempts if attempt.outcome == "ok"]
     refused = [attempt for attempt in attempts if attempt.refused]
-    return min(applied or refused, key=_RET, default=None)
+    return min(applied or refused, key=RET, default=None)
 
 
 def _contradicts(answer: Operation, first: Operation) -> bool:

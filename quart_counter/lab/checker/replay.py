@@ -7,8 +7,8 @@ from heapq import heappop, heappush
 from itertools import accumulate, chain
 from typing import NamedTuple
 
-from quart_counter.lab.checker.order import CALL, FOREVER, RET, VALUE, VERSION, Piece, passes_limit, refuses
-from quart_counter.lab.checker.parts import Parts
+from quart_counter.lab.checker.order import FOREVER, Piece, passes_limit, refuses
+from quart_counter.lab.checker.parts import CALL, RET, VALUE, VERSION, Parts
 from quart_counter.lab.checker.verdict import Violation, told
 from quart_counter.lab.history import Operation
 
@@ -43,6 +43,7 @@ class Replay:
         self.start_version = start_version
         self.states = [start]
         self.steps: list[Step] = []
+        self.dead = self._walk()
 
     @cached_property
     def line(self) -> list[Operation]:
@@ -56,9 +57,8 @@ class Replay:
         reads = (read for read in self.parts.reads if read.version is None)
         return sorted([*reads, *self.parts.refusals], key=CALL)
 
-    @cached_property
-    def dead(self) -> Dead | None:
-        """Walk the line once; None if it can be walked to its end."""
+    def _walk(self) -> Dead | None:
+        """Go through the line once; None if it can be walked to its end."""
         version = self.start_version
         for operation in self.line:
             mutates = operation.op != "read"
@@ -113,7 +113,10 @@ class Replay:
     def _contradiction(self, operation: Operation) -> Dead:
         before = self._before(operation)
         since = told(before[0]) if before else f"the start at {self.states[0]}"
-        return Dead(Violation(f"{told(operation)} does not follow from {since}", (*before, operation)), certain=True)
+        reason = f"{told(operation)} does not follow from {since}"
+        if before and operation.op != "read" and operation.version == before[0].version:
+            reason = f"{since} and {told(operation)} made the same version"
+        return Dead(Violation(reason, (*before, operation)), certain=True)
 
     def missing_before(self, operation: Operation) -> Violation:
         """A hole in the versions, shown by the operations either side of it."""
@@ -133,6 +136,8 @@ class Replay:
         The earliest is the best: it holds back neither those that follow it nor an unknown mutation that must have
         been called before it. A walk over the states in its interval: O(n log n) plus the overlap of each.
         """
+        if not self.floating:
+            return []
         returned = sorted((RET(step.operation), step.state) for step in self.steps)
         calls, last_states = self._ceilings()
         floor, homes = 0, list[Home]()
@@ -161,16 +166,20 @@ class Replay:
     @cached_property
     def pieces(self) -> list[Piece]:
         """Each state that an unknown mutation made, with the earliest return of what stands on it or behind it."""
+        filled = [place for place, step in enumerate(self.steps) if step.missing]
+        if not filled:
+            return []
         returns = [FOREVER] * len(self.states)
         for operation, state in chain((step[:2] for step in self.steps), self.homes):
             if state is not None:
                 returns[state] = min(returns[state], RET(operation))
         deadlines = list(accumulate(reversed(returns), min))[::-1]
         pieces = []
-        for place, step in enumerate(self.steps):
+        for place in filled:
+            operation, state, missing = self.steps[place]
             around = tuple(step.operation for step in self.steps[max(0, place - 1) : place + 1])
-            last = step.state - (step.operation.op != "read")
-            pieces += [Piece(i - 1, i, deadlines[i], around) for i in range(last - step.missing + 1, last + 1)]
+            end = state + (operation.op == "read")
+            pieces += [Piece(made - 1, made, deadlines[made], around) for made in range(end - missing, end)]
         return pieces
 
 

@@ -7,19 +7,10 @@ from itertools import chain, pairwise
 from operator import attrgetter, eq, sub
 from typing import NamedTuple
 
-from quart_counter.lab.checker.order import (
-    BEFORE_ALL,
-    CALL,
-    FOREVER,
-    VALUE,
-    Piece,
-    bound,
-    earliest_later_returns,
-)
-from quart_counter.lab.checker.parts import Parts
+from quart_counter.lab.checker.order import BEFORE_ALL, FOREVER, Piece, bound, earliest_later_returns
+from quart_counter.lab.checker.parts import BY, CALL, VALUE, Parts
 from quart_counter.lab.history import Operation
 
-_BY = attrgetter("by")
 _LOW = attrgetter("low")
 
 
@@ -57,7 +48,7 @@ class Rising:
         return zip(chain((self.start,), self.values), self._begins(), self.adds, strict=False)
 
     def _begins(self) -> Iterator[int]:
-        return map(sub, self.values, map(_BY, self.adds))
+        return map(sub, self.values, map(BY, self.adds))
 
     @cached_property
     def gaps(self) -> list[Gap]:
@@ -82,14 +73,14 @@ class Rising:
             return False
         return self.step is None or (value - gap.low) % self.step == 0
 
-    def first_above(self, bound: int) -> int | None:
-        """The first value above `bound` that the counter came to; None if it never did, or nobody can say which."""
-        if self.start > bound:
+    def first_above(self, limit: int) -> int | None:
+        """The first value above `limit` that the counter came to; None if it never did, or nobody can say which."""
+        if self.start > limit:
             return self.start
-        gap = self._gap_after(bound)
+        gap = self._gap_after(limit)
         if gap is not None and self.step != 0:
-            return self.step and gap.low + ((bound - gap.low) // self.step + 1) * self.step
-        place = bisect_right(self.values, bound)
+            return self.step and gap.low + ((limit - gap.low) // self.step + 1) * self.step
+        place = bisect_right(self.values, limit)
         return self.values[place] if place < len(self.values) else None
 
     def _gap_after(self, value: int) -> Gap | None:
@@ -152,8 +143,13 @@ class Rising:
         """Whether no number of unknown adds, all of one size, makes exactly this piece and keeps their limit."""
         if not self.step:
             return self.step == 0
-        limit = self.parts.unknowns[0].limit
-        return piece.units % self.step != 0 or (limit is not None and piece.high > limit)
+        return piece.units % self.step != 0 or piece.high > self.reach
+
+    @cached_property
+    def reach(self) -> int:
+        """The highest value that an unknown add can have made: the largest limit, if all have one."""
+        limits = [FOREVER if unknown.limit is None else unknown.limit for unknown in self.parts.unknowns]
+        return max(limits, default=FOREVER)
 
     def _half(self, refusal: Operation, half: Operation) -> Operation:
         self._whole[half] = refusal

@@ -7,11 +7,11 @@ of the tiling can have been made by adds whose outcome nobody knows. Sorting dom
 """
 
 from collections.abc import Callable
-from itertools import count
-from operator import eq
+from itertools import accumulate, repeat
+from operator import ne
 
-from quart_counter.lab.checker.order import VALUE, VERSION, Supply, bound, first_inversion, first_unfilled, hole
-from quart_counter.lab.checker.parts import Parts
+from quart_counter.lab.checker.order import Supply, bound, first_inversion, first_unfilled, hole
+from quart_counter.lab.checker.parts import OP, VALUE, VERSION, Parts
 from quart_counter.lab.checker.rising import Rising
 from quart_counter.lab.checker.verdict import Undecided, Violation, first_finding, groundless, told, too_early
 from quart_counter.lab.history import Operation
@@ -79,8 +79,7 @@ def fill_gaps(rising: Rising) -> Violation | Undecided | None:
 
 def raise_versions_by_one(rising: Rising) -> Violation | None:
     """D: a version counts the mutations so far, those in the gaps included, from one start for all."""
-    versions = list(map(VERSION, rising.line))
-    if _counts_up(rising, versions):
+    if _counts_up(rising):
         return None
     before: Operation | None = None
     base = rising.start_version
@@ -91,7 +90,8 @@ def raise_versions_by_one(rising: Rising) -> Violation | None:
             base = operation.version - rank
         if operation.version - rank != base or base < 0:
             witness = (operation,) if before is None else (before, operation)
-            return Violation(f"{told(operation)} has not the version that its place calls for: {base + rank}", witness)
+            reason = f"{told(operation)} should say version {max(base, 0) + rank}: every mutation raises it by one"
+            return Violation(reason, witness)
         before = operation
     return None
 
@@ -109,11 +109,13 @@ RULES: tuple[Rule, ...] = (
 _MIXED = "unknown adds of different sizes could have filled its gaps in more ways than there is time to try"
 
 
-def _counts_up(rising: Rising, versions: list[int | None]) -> bool:
-    """Whether the versions are plainly right, seen without a Python loop: there are none, or they count the adds."""
-    if versions.count(None) == len(versions):
-        return True
-    first = versions[0]
-    if first is None or first < 1 or rising.start_version not in (None, first - 1):
+def _counts_up(rising: Rising) -> bool:
+    """Whether the versions are plainly right: no gap hides mutations, and all versions count from one start."""
+    if rising.pieces or rising.parts.refusals:
         return False
-    return rising.contiguous and len(rising.line) == len(rising.adds) and all(map(eq, versions, count(first)))
+    ranks = accumulate(map(ne, map(OP, rising.line), repeat("read")))
+    versions = map(VERSION, rising.line)
+    bases = {version - rank for version, rank in zip(versions, ranks, strict=True) if version is not None}
+    if rising.start_version is not None:
+        return bases <= {rising.start_version}
+    return len(bases) <= 1 and min(bases, default=0) >= 0

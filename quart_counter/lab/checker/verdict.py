@@ -91,11 +91,11 @@ def told(operation: Operation) -> str:
 
 def groundless(operation: Operation) -> Violation:
     """A read or a refusal that no value of the counter explains."""
-    what = "had a reason to refuse" if operation.refused else "held the value of"
-    return Violation(f"at no moment in between the counter {what} {told(operation)}", (operation,))
+    fault = "had no reason" if operation.refused else "saw a value that the counter did not hold"
+    return Violation(f"{told(operation)} {fault} at any moment between its call and its return", (operation,))
 
 
 def too_early(earlier: Operation, later: Operation) -> Violation:
     """Two operations whose answers say one order, and whose times the other."""
-    reason = f"{told(later)} had returned before {told(earlier)} was called, and yet stands after it"
+    reason = f"{told(later)} had returned before {told(earlier)} was called, but the answers put it after that"
     return Violation(reason, (earlier, later))

@@ -6,12 +6,11 @@ operations, as long as those are all alike. More than one way to fill them is fo
 """
 
 from collections.abc import Callable
-from itertools import pairwise
 
-from quart_counter.lab.checker.order import VERSION, Supply, first_inversion, first_unfilled
+from quart_counter.lab.checker.order import Supply, first_inversion, first_unfilled
 from quart_counter.lab.checker.parts import Parts
 from quart_counter.lab.checker.replay import Replay
-from quart_counter.lab.checker.verdict import Undecided, Violation, first_finding, groundless, told, too_early
+from quart_counter.lab.checker.verdict import Undecided, Violation, first_finding, groundless, too_early
 
 
 def judge(parts: Parts, start: int, start_version: int | None) -> Violation | Undecided | None:
@@ -20,12 +19,9 @@ def judge(parts: Parts, start: int, start_version: int | None) -> Violation | Un
     return first_finding(rule(replay) for rule in RULES)
 
 
-def answer_each_version_once(replay: Replay) -> Violation | None:
-    """D: no two mutations made the same version."""
-    for one, other in pairwise(sorted(replay.parts.mutations, key=VERSION)):
-        if one.version == other.version:
-            return Violation(f"{told(one)} and {told(other)} made the same version", (one, other))
-    return None
+def follow_from_each_other(replay: Replay) -> Violation | None:
+    """D: every version is answered once, and every answer follows from the one before."""
+    return replay.dead.violation if replay.dead is not None and replay.dead.certain else None
 
 
 def keep_time(replay: Replay) -> Violation | None:
@@ -34,12 +30,11 @@ def keep_time(replay: Replay) -> Violation | None:
     return None if inverted is None else too_early(*inverted)
 
 
-def follow_from_each_other(replay: Replay) -> Violation | Undecided | None:
-    """D: every answer follows from the one before, with unknown operations in between where versions are missing."""
-    if replay.dead is None:
+def leave_one_way(replay: Replay) -> Undecided | None:
+    """D: missing versions are filled by unknown operations that are all alike. Others are for the search."""
+    if replay.dead is None or replay.dead.certain:
         return None
-    violation, certain = replay.dead
-    return violation if certain else Undecided("sizes", MIXED, violation)
+    return Undecided("sizes", MIXED, replay.dead.violation)
 
 
 def stand_somewhere(replay: Replay) -> Violation | Undecided | None:
@@ -61,9 +56,9 @@ def fill_in_time(replay: Replay) -> Violation | Undecided | None:
 
 Rule = Callable[[Replay], Violation | Undecided | None]
 RULES: tuple[Rule, ...] = (
-    answer_each_version_once,
-    keep_time,
     follow_from_each_other,
+    keep_time,
+    leave_one_way,
     stand_somewhere,
     fill_in_time,
 )
