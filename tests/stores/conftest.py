@@ -1,0 +1,71 @@
+"""Every store by name: add one opener, and the whole contract runs through it."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+from servers import a_server_of_our_own
+
+from quart_counter.local.process import LocalServer
+from quart_counter.stores import open_store
+from quart_counter.stores.managed import RunningManager, private_manager
+from stores.contract import Open
+
+
+def memory(request: pytest.FixtureRequest) -> Open:
+    return partial(open_store, "memory:")
+
+
+def redis(request: pytest.FixtureRequest) -> Open:
+    return partial(open_store, request.getfixturevalue("redis_server").url)
+
+
+def sqlite(request: pytest.FixtureRequest) -> Open:
+    return partial(open_store, f"sqlite:{request.getfixturevalue('tmp_path')}/counters.db")
+
+
+def memcached(request: pytest.FixtureRequest) -> Open:
+    return partial(open_store, request.getfixturevalue("memcached_that_refuses").url)
+
+
+def manager(request: pytest.FixtureRequest) -> Open:
+    return partial(open_store, request.getfixturevalue("shared_manager").url)
+
+
+def file(request: pytest.FixtureRequest) -> Open:
+    return partial(open_store, f"file:{request.getfixturevalue('tmp_path')}/counters")
+
+
+def postgres(request: pytest.FixtureRequest) -> Open:
+    return partial(open_store, request.getfixturevalue("postgres_server").url)
+
+
+OPENERS: dict[str, Callable[[pytest.FixtureRequest], Open]] = {
+    "memory": memory,
+    "redis": redis,
+    "sqlite": sqlite,
+    "postgres": postgres,
+    "memcached": memcached,
+    "manager": manager,
+    "file": file,
+}
+
+
+@pytest.fixture(params=OPENERS)
+def open_it(request: pytest.FixtureRequest) -> Open:
+    """Opens the store of one backend: `async with open_it(limits) as store`."""
+    return OPENERS[request.param](request)
+
+
+@pytest.fixture(scope="session")
+def memcached_that_refuses() -> Iterator[LocalServer]:
+    """A memcached that evicts nothing (-M): the contract asks for what such a one can promise."""
+    with a_server_of_our_own("memcached", extra_args=["-M"]) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_manager() -> Iterator[RunningManager]:
+    """One manager for the run; each test counts under names of its own in it."""
+    with private_manager() as manager:
+        yield manager
