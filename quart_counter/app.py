@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, NoReturn
 
 from quart import Quart, Response
+from quart.wrappers import Response as QuartResponse
 from werkzeug.exceptions import HTTPException
 
 from quart_counter import __version__
@@ -17,7 +18,7 @@ from quart_counter.errors import ConfigurationError
 from quart_counter.sessions import Sessions
 from quart_counter.settings import MODES, PREFIX, Settings, load_settings
 from quart_counter.stores import Limits, Store, open_store
-from quart_counter.web import answers, api, front, health, metrics, page, session
+from quart_counter.web import answers, api, docs, front, health, metrics, openapi, page, session
 from quart_counter.web.parse import MAX_BODY
 from quart_counter.web.tally import Tally
 
@@ -85,10 +86,14 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
     app.register_blueprint(api.blueprint(counters))
     app.register_blueprint(health.blueprint(counters, settings.mode))
     app.register_blueprint(metrics.blueprint(tally, __version__, settings.mode))
+    described = openapi.document(__version__, key_life_s=settings.key_life_s, body_timeout_s=BODY_TIMEOUT_S)
+    app.register_blueprint(openapi.blueprint(described))
+    app.register_blueprint(docs.blueprint(described))
     app.register_blueprint(page.blueprint(counters, settings.mode, MODES[settings.mode].summary))
     _give_clients_their_own(app, counters, settings)
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Exception, _unexpected)
+    app.after_request(_no_store)
     app.asgi_app = metrics.Requests(front.Front(app.asgi_app), tally)  # type: ignore[method-assign]
     if settings.lab:
         from quart_counter.lab import witness
@@ -126,14 +131,18 @@ async def _http_problem(error: HTTPException) -> Response:
     if error.code == 404:
         return api.to_response(api.problem_not_found())
     status = error.code or 500
-    headers = [(word, value) for word, value in error.get_headers() if word == "Allow"]
-    return api.to_response(answers.problem(status, _REMEDY.get(status, str(error.description)), headers=headers))
+    return api.to_response(answers.problem(status, _REMEDY.get(status, str(error.description))))
 
 
 _REMEDY = {
     408: f"The body did not arrive within {BODY_TIMEOUT_S} seconds.",
     413: f"The body is larger than {MAX_BODY} bytes; a change needs fewer than 100.",
 }
+
+
+async def _no_store(response: QuartResponse) -> QuartResponse:
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
 
 
 async def _unexpected(error: Exception) -> Response:

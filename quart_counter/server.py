@@ -76,7 +76,7 @@ class Service:
         self._settings = replace(settings, secret_key=settings.secret_key or secrets.token_hex(32))
         self._server, self._say = server, say
         self._workers: set[Worker] = set()
-        self._stopping = False
+        self._stopping = self._stopped = False
         self.guarantees: Mapping[str, Any] = {}
 
     async def __aenter__(self) -> Self:
@@ -107,6 +107,8 @@ class Service:
 
     async def stop(self, how: signal.Signals) -> None:
         """Pass the signal on and return when every worker is gone; one that does not obey is killed in the end."""
+        if self._stopped:
+            return
         self._stopping = True
         for worker in self._workers:
             with suppress(ProcessLookupError):
@@ -118,6 +120,7 @@ class Service:
             await asyncio.wait(self._keepers)
         self._socket.close()
         os.close(self._tally_fd)
+        self._stopped = True
 
     def _kill(self) -> None:
         for worker in self._workers:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -37,9 +39,32 @@ async def serve(given: Mapping[str, Any], *, with_redis: bool, config_file: str 
     server, ours = _server_settings(config_file)
     with _private_redis(with_redis, given) as implied:
         settings = load_settings(file=ours, **{**given, **implied})
-        async with Service(settings, server, _warn) as service:
+        async with _running(settings, server) as service:
             click.echo(banner(settings, service))
             return await _until_told(service)
+
+
+@asynccontextmanager
+async def _running(settings: Settings, server: Mapping[str, Any]) -> AsyncIterator[Service]:
+    """The service, and in mode manager the one manager that its workers share, unless the URL names another."""
+    if settings.mode != "manager" or urlsplit(settings.url).path:
+        async with Service(settings, server, _warn) as service:
+            yield service
+        return
+    from quart_counter.stores.managed import private_manager
+
+    with private_manager() as manager:
+        async with Service(replace(settings, url=manager.url), server, _warn) as service:
+            with manager.watched(partial(_manager_died, service)):
+                yield service
+
+
+def _manager_died(service: Service) -> None:
+    if not service.ended.done():
+        service.ended.set_result(
+            "the manager died, and the numbers of mode manager died with it: not starting another that would begin "
+            "at 1 again"
+        )
 
 
 async def _until_told(service: Service) -> int:

@@ -8,6 +8,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from quart import Blueprint, Response, request
+from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.routing import PathConverter
 
 from quart_counter.counters import Counters, StoreAway
 from quart_counter.errors import InvalidChange
@@ -131,19 +133,44 @@ def problem_not_found() -> Answer:
     return answers.problem(404, "There is nothing here; the interface is at /counters, described at /openapi.json.")
 
 
+class _Rest(PathConverter):
+    """Whatever follows, line feeds and empty segments too: names are judged here, and a wrong one is a 400."""
+
+    regex = "(?s:.+)"
+    part_isolating = False
+
+
 def blueprint(counters: Counters) -> Blueprint:
     """Return the routes below /counters."""
     routes = Blueprint("api", __name__)
+    routes.record(lambda state: state.app.url_map.converters.update(rest=_Rest))
 
     @routes.route("/counters", methods=METHODS)
-    @routes.route("/counters/<path:rest>", methods=METHODS)
+    @routes.route("/counters/<rest:rest>", methods=METHODS)
     async def counters_api(rest: str = "") -> Response:
         scope: Any = request.scope
-        path = scope.get("raw_path") or quote(scope["path"]).encode()
-        body = await request.get_data(cache=False)
-        return to_response(await answer(counters, request.method, path, scope["query_string"], scope["headers"], body))
+        body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+        return to_response(
+            await answer(counters, request.method, raw_path(scope), scope["query_string"], scope["headers"], body)
+        )
+
+    @routes.app_errorhandler(MethodNotAllowed)
+    async def method_not_allowed(error: MethodNotAllowed) -> Response:
+        path = raw_path(request.scope)
+        if path.split(b"/")[1:2] == [b"counters"]:  # a method that no route knows; what is allowed, the path decides
+            return to_response(await answer(counters, request.method, path, b"", (), b""))
+        allow = ", ".join(sorted(error.valid_methods or ()))
+        return to_response(answers.problem(405, f"{request.method} is not for this path.", headers=(("allow", allow),)))
 
     return routes
+
+
+def raw_path(scope: Any) -> bytes:
+    """Return the path as it came, without a proxy's prefix or the host of the absolute form (RFC 9112, 3.2.2)."""
+    path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    if not path.startswith(b"/"):
+        path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
+    return path.removeprefix(scope.get("root_path", "").encode())
 
 
 def to_response(answer: Answer) -> Response:

@@ -13,7 +13,7 @@ from quart_counter.model import Applied, Change, NotApplied, Outcome, Reading, R
 from quart_counter.stores.base import Store
 from quart_counter.web import tally as slots
 from quart_counter.web.answers import Answer
-from quart_counter.web.api import to_response
+from quart_counter.web.api import raw_path, to_response
 from quart_counter.web.tally import Tally
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -35,8 +35,7 @@ class Requests:
         answered = False
 
         def count(status: int) -> None:
-            path = scope.get("raw_path") or scope["path"].encode()
-            self._tally.request(scope["method"], path, status, time.perf_counter_ns() - since)
+            self._tally.request(scope["method"], raw_path(scope), status, time.perf_counter_ns() - since)
 
         async def watched(message: Any) -> None:
             nonlocal answered

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable
 from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
@@ -15,6 +16,8 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 
 MAX_BODY: Final = 64 * 1024
 LONGEST_INT: Final = 20  # digits; longer ones are out of every range, and int() of a very long one is slow
+ETAG: Final = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')  # RFC 9110, 8.8.3
+OUR_ETAG: Final = re.compile(r'"(0|[1-9][0-9]{0,14})"', re.ASCII)
 
 
 def header(headers: RawHeaders, name: bytes) -> str | None:
@@ -22,7 +25,7 @@ def header(headers: RawHeaders, name: bytes) -> str | None:
     values = [value for word, value in headers if word.lower() == name]
     if len(values) > 1:
         raise Problem(400, f"Send one {name.decode().title()} header, not {len(values)}.")
-    return values[0].decode("latin-1").strip() if values else None
+    return values[0].decode("latin-1").strip(" \t") if values else None  # not strip(): \xa0 is no blank in a header
 
 
 def name(segment: bytes) -> str:
@@ -64,12 +67,10 @@ def if_version(headers: RawHeaders) -> int | None:
     tag = header(headers, b"if-match")
     if tag is None or tag == "*":
         return None
-    opaque = tag.removeprefix("W/")
-    if len(opaque) < 2 or opaque[0] != '"' or opaque[-1] != '"' or '"' in opaque[1:-1]:
+    if not ETAG.fullmatch(tag):
         raise Problem(400, 'If-Match must be one ETag in quotes, as GET answers it: "7".', kind="if-match")
-    digits = opaque[1:-1]
-    ours = opaque is tag and digits.isascii() and digits.isdigit() and len(digits) <= LONGEST_INT
-    return int(digits) if ours else -1  # weak tags never match (RFC 9110, 13.1.1)
+    ours = OUR_ETAG.fullmatch(tag)  # not "007": tags are compared letter by letter, and weak ones never match (13.1.1)
+    return int(ours[1]) if ours else -1
 
 
 def fields(headers: RawHeaders, body: bytes, allowed: Collection[str]) -> dict[str, Any]:
@@ -135,5 +136,12 @@ def refuse_foreign(headers: RawHeaders) -> None:
     headers = list(headers)
     site = header(headers, b"sec-fetch-site")
     origin = header(headers, b"origin")
-    if site == "cross-site" or (origin is not None and urlsplit(origin).netloc != header(headers, b"host")):
+    if site == "cross-site" or (origin is not None and _authority(origin) != header(headers, b"host")):
         raise Problem(403, "This was sent by a page of another site; effects are taken from this site only.")
+
+
+def _authority(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # such as http://[
+        return ""

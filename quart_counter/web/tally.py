@@ -23,6 +23,8 @@ ROUTES: Final = (
     "/counters/{name}",
     "/counters/{name}/increment",
     "/counters/{name}/take",
+    "/session",
+    "/session/{effect}",
     "/healthz",
     "/readyz",
     "/metrics",
@@ -103,6 +105,8 @@ def route_of(path: bytes) -> int:
             return _ROUTE["/counters/{name}"]
         case [b"", b"counters", _, b"take"]:
             return _ROUTE["/counters/{name}/take"]
+        case [b"", b"session", _]:
+            return _ROUTE["/session/{effect}"]
         case [b"", b"static", *_]:
             return _ROUTE["/static"]
     return _ROUTE["other"]

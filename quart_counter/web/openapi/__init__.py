@@ -1,0 +1,162 @@
+"""`/openapi.json`: the HTTP interface as an OpenAPI 3.1 document, built from the constants that the code uses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, Final
+
+from quart import Blueprint, Response
+
+from quart_counter.web import answers
+from quart_counter.web.api import problem_not_found, to_response
+from quart_counter.web.openapi import cases
+from quart_counter.web.openapi.cases import Case
+from quart_counter.web.openapi.routes import TAGS, Route, routes
+from quart_counter.web.openapi.schemas import SCHEMAS, parameters
+
+Document = dict[str, Any]
+
+HEADERS: Final = {
+    "etag": ("ETag", "the version, in quotes; for If-Match"),
+    "idempotency-replayed": ("Idempotency-Replayed", "true on the answer to a repeat of a key"),
+    "retry-after": ("Retry-After", "seconds to wait before sending it again"),
+    "allow": ("Allow", "the methods that the path has"),
+    "location": ("Location", "where to go next"),
+}
+
+OUTCOMES: Final = (
+    ("applied", "200", "It did. The answer carries the new value and version.", "no need"),
+    ("refused", "409, 412, 422", "A rule said no: a bound, the cap, the version, a key used before.", "by decision"),
+    ("bad input", "400, 403, 408, 413, 415, 422, 431", "Turned away before any effect.", "after mending"),
+    ("not applied", "503", "It did not happen and will not.", "yes, it is safe"),
+    ("unknown", "504", "It may have happened.", "only with the same key"),
+)
+
+
+def document(version: str, *, key_life_s: float, body_timeout_s: float) -> Document:
+    """Return the document; the same for every request."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "quart-counter",
+            "version": version,
+            "summary": "Every request gets its own number.",
+            "description": (
+                "Counters over HTTP. Every change is atomic, and its answer comes from inside the step that had the "
+                "effect. HEAD answers as GET does, without a body; OPTIONS answers with Allow. Nothing has an effect "
+                "before all of a request is checked. Every error is a problem document (RFC 9457) that says what to do."
+            ),
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": about} for name, about in TAGS.items()],
+        "paths": _paths(routes(cases.slow(body_timeout_s))),
+        "components": {"schemas": SCHEMAS, "parameters": parameters(key_life_s), "responses": _anywhere()},
+        "x-outcomes": [
+            dict(zip(("outcome", "status", "meaning", "again"), outcome, strict=True)) for outcome in OUTCOMES
+        ],
+    }
+
+
+def _paths(all_routes: Sequence[Route]) -> Document:
+    paths: dict[str, Document] = {}
+    for route in all_routes:
+        paths.setdefault(route.path, {})[route.method] = _operation(route)
+    return paths
+
+
+def _operation(route: Route) -> Document:
+    first = route.path.split("/")[1]
+    operation: Document = {
+        "tags": [first if first in TAGS else "page" if not first else "operation"],
+        "summary": route.summary,
+        "operationId": "-".join([route.method, *route.path.replace("{", "").replace("}", "").split("/")]).strip("-"),
+        "responses": _responses(route.cases),
+    }
+    if route.about:
+        operation["description"] = route.about
+    if route.parameters:
+        operation["parameters"] = [{"$ref": f"#/components/parameters/{one}"} for one in route.parameters]
+    if route.body:
+        media = "application/x-www-form-urlencoded" if route.body == "Form" else "application/json"
+        examples = {f"example-{place}": {"value": body} for place, body in enumerate(route.bodies, 1)}
+        operation["requestBody"] = {
+            "required": route.body_required,
+            "content": {media: {"schema": _ref(route.body), "examples": examples}},
+        }
+    return operation
+
+
+def _responses(all_cases: Sequence[Case]) -> Document:
+    by_status = sorted(all_cases, key=lambda case: case.answer.status)
+    return {
+        str(status): _response(status, list(group))
+        for status, group in groupby(by_status, key=lambda case: case.answer.status)
+    }
+
+
+def _response(status: int, group: Sequence[Case]) -> Document:
+    response: Document = {"description": "; or ".join(case.when for case in group) + "."}
+    headers = {word for case in group for word, _ in case.answer.headers if word in HEADERS}
+    if headers:
+        response["headers"] = {
+            HEADERS[word][0]: {"description": HEADERS[word][1], "schema": {"type": "string"}}
+            for word in sorted(headers)
+        }
+    content = [case for case in group if case.answer.body or case.schema in ("Text", "Document")]
+    if content:
+        media = dict(content[0].answer.headers)["content-type"]
+        response["content"] = {media: {"schema": _schema(status, content), **_examples(content)}}
+    return response
+
+
+def _schema(status: int, group: Sequence[Case]) -> Document:
+    refs = [_ref(schema) for schema in dict.fromkeys(case.schema for case in group)]
+    schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
+    if status < 400:
+        return schema
+    types = sorted({json.loads(case.answer.body)["type"] for case in group})
+    return {**schema, "properties": {"type": {"enum": types}, "status": {"const": status}}}
+
+
+def _examples(group: Sequence[Case]) -> Document:
+    examples: Document = {}
+    for case in group:
+        if case.answer.body and case.schema != "Text":
+            examples.setdefault(
+                f"example-{len(examples) + 1}", {"summary": case.when, "value": json.loads(case.answer.body)}
+            )
+    return {"examples": examples} if examples else {}
+
+
+def _ref(schema: str) -> Document:
+    return {"$ref": f"#/components/schemas/{schema}"}
+
+
+def _anywhere() -> Document:
+    """What any path may answer and no operation can, so that no operation lists it."""
+    allow = answers.problem(405, "PATCH is not for this path; use POST.", headers=(("allow", "POST, OPTIONS"),))
+    bug = answers.problem(500, "A bug in the service; its log says more.")
+    return {
+        "NotFound": _alone(404, [Case("there is nothing at this path", problem_not_found())]),
+        "MethodNotAllowed": _alone(405, [Case("the path does not have this method", allow)]),
+        "Bug": _alone(500, [Case("a bug in the service; please report it", bug)]),
+    }
+
+
+def _alone(status: int, group: Sequence[Case]) -> Document:
+    return {**_response(status, group), "x-status": status}
+
+
+def blueprint(described: Document) -> Blueprint:
+    """Return /openapi.json."""
+    routes = Blueprint("openapi", __name__)
+    answer = answers.document(described)
+
+    @routes.get("/openapi.json")
+    async def openapi() -> Response:
+        return to_response(answer)
+
+    return routes

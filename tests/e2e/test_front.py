@@ -1,0 +1,336 @@
+"""What HTTP servers let through and an application should never see, sent by hand to a real Hypercorn."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+import h2.config
+import h2.connection
+import h2.events
+import pytest
+import redis.asyncio as aioredis
+from servers import a_server_of_our_own
+
+from e2e.raw import Connection, Reply, ask, chunked, connect, hypercorn, request
+from quart_counter import create_app
+from quart_counter.settings import Settings
+
+KIB = 1024
+INCREMENT = "/counters/tickets/increment"
+JSON = ("Content-Type", "application/json")
+
+
+@pytest.fixture
+async def url() -> AsyncIterator[str]:
+    async with hypercorn(create_app(Settings())) as url:
+        yield url
+
+
+async def count(url: str) -> int:
+    """How many changes the counter has seen."""
+    version: int = (await ask(url, "GET", "/counters/tickets")).json["version"]
+    return version
+
+
+def assert_refused(reply: Reply, status: int) -> None:
+    assert reply.status == status, reply
+    assert reply.header("content-type") == "application/problem+json"
+    assert reply.header("cache-control") == "no-store"
+    assert reply.json["status"] == status
+
+
+SMUGGLED = request("POST", INCREMENT)
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        [("Content-Length", "5"), ("Transfer-Encoding", "chunked")],
+        [("Transfer-Encoding", "chunked"), ("Content-Length", str(5 + len(SMUGGLED)))],
+        [("transfer-encoding", "Chunked"), ("content-length", "0")],
+    ],
+)
+async def test_two_lengths_are_one_too_many(url: str, framing: list[tuple[str, str]]) -> None:
+    """A proxy believes one of them, we the other, and the rest of the body becomes somebody's request."""
+    async with connect(url) as connection:
+        await connection.send(request("POST", INCREMENT, framing, b"0\r\n\r\n") + SMUGGLED)
+        reply = await connection.reply()
+        assert_refused(reply, 400)
+        assert reply.says_close
+        assert await connection.rest() == b""
+    assert await count(url) == 0
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        [("Content-Length", "5"), ("Content-Length", "6")],
+        [("Content-Length", "-1")],
+        [("Content-Length", "+5")],
+        [("Content-Length", "0x5")],
+        [("Transfer-Encoding", "gzip, chunked")],
+        [("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "chunked")],
+        [("Transfer-Encoding", "identity")],
+        [("Transfer-Encoding ", "chunked")],
+        [("Host", "a"), ("Host", "b")],
+        [("X-Nul", "a\0b")],
+        [("X Space", "a")],
+    ],
+)
+async def test_broken_heads_end_the_connection(url: str, framing: list[tuple[str, str]]) -> None:
+    """h11 refuses these before there is a request to answer with a document."""
+    async with connect(url) as connection:
+        await connection.send(request("POST", INCREMENT, framing, b"0\r\n\r\n") + SMUGGLED)
+        reply = await connection.reply()
+        assert reply.status in (400, 501)
+        assert reply.says_close
+        assert await connection.rest() == b""
+    assert await count(url) == 0
+
+
+@pytest.mark.parametrize("target", ["/counters/\xfc/increment", "/counters/a b/increment", "/counters/a\x01/increment"])
+async def test_a_target_must_be_ascii(url: str, target: str) -> None:
+    reply = await ask(url, "POST", target)
+    assert (reply.status, reply.says_close) == (400, True)
+    assert (await ask(url, "GET", "/counters")).json["counters"] == []
+
+
+async def h2_status(connection: Connection, h2c: h2.connection.H2Connection) -> str:
+    """Read until the one answer is complete, and return its status."""
+    status = ""
+    async with asyncio.timeout(10):
+        while data := await connection.reader.read(65_536):
+            for event in h2c.receive_data(data):
+                if isinstance(event, h2.events.ResponseReceived):
+                    status = dict(event.headers)[b":status"].decode()
+                if isinstance(event, h2.events.StreamEnded):
+                    return status
+    return status or "closed"
+
+
+H2_HEADERS = [(":method", "POST"), (":path", INCREMENT), (":authority", "localhost"), (":scheme", "http")]
+
+
+async def test_http2_by_prior_knowledge_is_not_served(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    h2c = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
+    h2c.initiate_connection()
+    h2c.send_headers(1, H2_HEADERS, end_stream=True)
+    async with connect(url) as connection:
+        await connection.send(h2c.data_to_send())
+        assert await h2_status(connection, h2c) == "400"
+    assert await count(url) == 0
+    assert_nothing_went_wrong(caplog)
+
+
+async def test_http2_by_upgrade_is_not_served(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    h2c = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
+    settings = h2c.initiate_upgrade_connection() or b""
+    upgrade = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", settings.decode())]
+    async with connect(url) as connection:
+        await connection.send(request("POST", INCREMENT, upgrade))
+        await connection.reader.readuntil(b"\r\n\r\n")  # 101
+        await connection.send(h2c.data_to_send())
+        assert await h2_status(connection, h2c) == "400"
+    assert await count(url) == 0
+    assert_nothing_went_wrong(caplog)
+
+
+async def test_websockets_are_not_served(url: str) -> None:
+    upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
+    reply = await ask(url, "GET", INCREMENT, [*upgrade, ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")])
+    assert 400 <= reply.status < 500
+    assert await count(url) == 0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("X-Long", "x" * 17 * KIB)],
+        [(f"X-{i}", "x" * 200) for i in range(100)],
+        [("X-Long", "x" * 30 * KIB)],
+    ],
+)
+async def test_too_many_headers_are_refused(url: str, headers: list[tuple[str, str]]) -> None:
+    async with connect(url) as connection:
+        await connection.send(request("POST", INCREMENT, headers) + SMUGGLED)
+        reply = await connection.reply()
+        assert_refused(reply, 431)
+        assert reply.says_close
+        assert await connection.rest() == b""
+    assert await count(url) == 0
+
+
+@pytest.mark.parametrize("size", [40 * KIB, 400 * KIB])
+async def test_headers_that_h11_does_not_read_to_their_end(url: str, size: int) -> None:
+    """431, or a closed connection when the answer meets what is still being sent."""
+    async with connect(url) as connection:
+        try:
+            await connection.send(request("POST", INCREMENT, [("X-Long", "x" * size)]))
+            assert (await connection.reply()).status == 431
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+    assert await count(url) == 0
+
+
+async def test_headers_of_15_kib_are_welcome(url: str) -> None:
+    assert (await ask(url, "POST", INCREMENT, [("X-Long", "x" * 15 * KIB)])).status == 200
+
+
+@pytest.mark.parametrize("target", [INCREMENT, "/"])
+async def test_a_slow_body_is_given_up(url: str, target: str) -> None:
+    """408 after five seconds, however lively the client dribbles."""
+    form = ("Content-Type", "application/x-www-form-urlencoded")
+    async with connect(url) as connection:
+        started = asyncio.get_running_loop().time()
+        await connection.send(request("POST", target, [form if target == "/" else JSON, ("Content-Length", "100")]))
+        dribbling = asyncio.ensure_future(dribble(connection))
+        reply = await connection.reply()
+        took_s = asyncio.get_running_loop().time() - started
+        dribbling.cancel()
+        assert_refused(reply, 408)
+        assert 4.5 < took_s < 7
+        assert await connection.rest() == b""
+    assert await count(url) == 0
+
+
+async def dribble(connection: Connection) -> None:
+    for _ in range(99):
+        await connection.send(b" ")
+        await asyncio.sleep(0.2)  # the dribble itself, not a synchronisation
+
+
+@pytest.mark.parametrize("size", [65 * KIB, 1024 * KIB])
+@pytest.mark.parametrize("framing", ["Content-Length", "chunked"])
+async def test_the_answer_to_a_large_body_arrives(url: str, framing: str, size: int) -> None:
+    """A client that sends all before it reads gets its 413, not a reset in the middle of sending."""
+    body = b" " * size
+    how = [JSON, ("Transfer-Encoding", "chunked")] if framing == "chunked" else [JSON]
+    async with connect(url) as connection:
+        await connection.send(request("POST", INCREMENT, how, chunked(body) if framing == "chunked" else body))
+        assert_refused(await connection.reply(), 413)
+    assert await count(url) == 0
+
+
+async def test_a_body_without_end_is_not_read_without_end(url: str) -> None:
+    """The courtesy above is bounded."""
+    async with connect(url) as connection:
+        await connection.send(request("POST", INCREMENT, [JSON, ("Transfer-Encoding", "chunked")]))
+
+        async def send_for_ever() -> None:
+            while True:
+                await connection.send(b"10000\r\n" + b" " * 65_536 + b"\r\n")
+
+        sending = asyncio.ensure_future(send_for_ever())
+        async with asyncio.timeout(10):
+            with pytest.raises(ConnectionError):
+                await sending
+    assert await count(url) == 0
+
+
+async def test_pipelined_requests_are_answered_in_order(url: str) -> None:
+    async with connect(url) as connection:
+        await connection.send(request("POST", INCREMENT) * 20)
+        assert [(await connection.reply()).json["value"] for _ in range(20)] == list(range(1, 21))
+
+
+async def test_expect_continue(url: str) -> None:
+    async with connect(url) as connection:
+        head = request("POST", INCREMENT, [JSON, ("Content-Length", "9"), ("Expect", "100-continue")])
+        await connection.send(head)
+        assert (await connection.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
+        await connection.send(b'{"by": 3}')
+        assert (await connection.reply()).json["value"] == 3
+
+
+async def test_head_has_no_body(url: str) -> None:
+    async with connect(url) as connection:
+        await connection.send(request("HEAD", "/counters/tickets", [("Connection", "close")]))
+        reply = await connection.reply(to="HEAD")
+        assert reply.status == 200
+        assert reply.header("content-length") == str(len(b'{"name":"tickets","value":0,"version":0}'))
+        assert await connection.rest() == b""
+
+
+@pytest.mark.parametrize("headers", [[], [("Connection", "keep-alive")]])
+async def test_http_1_0(url: str, headers: list[tuple[str, str]]) -> None:
+    async with connect(url) as connection:
+        await connection.send(request("POST", INCREMENT, headers, version="1.0"))
+        assert (await connection.reply()).json["value"] == 1
+        assert await connection.rest() == b""
+
+
+async def test_http_1_0_without_host(url: str) -> None:
+    async with connect(url) as connection:
+        await connection.send(f"POST {INCREMENT} HTTP/1.0\r\n\r\n".encode())
+        assert (await connection.reply()).json["value"] == 1
+
+
+async def test_chunked_bodies_are_welcome(url: str) -> None:
+    how = [JSON, ("Transfer-Encoding", "chunked")]
+    assert (await ask(url, "POST", INCREMENT, how, chunked(b'{"by": 5}', size=2))).json["value"] == 5
+
+
+# ---- clients that leave ----
+
+
+@pytest.fixture
+async def shared(caplog: pytest.LogCaptureFixture) -> AsyncIterator[tuple[str, aioredis.Redis]]:
+    """The service in mode redis, and a connection that looks at its Redis from outside."""
+    with a_server_of_our_own("redis") as server:
+        async with hypercorn(create_app(mode="redis", url=server.url)) as url, aioredis.from_url(server.url) as watcher:
+            yield url, watcher
+            assert_nothing_went_wrong(caplog)
+
+
+def assert_nothing_went_wrong(caplog: pytest.LogCaptureFixture) -> None:
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def connections(watcher: aioredis.Redis) -> int:
+    """How many connections this Redis has ever accepted."""
+    accepted: int = (await watcher.info("stats"))["total_connections_received"]
+    return accepted
+
+
+async def test_a_half_closed_client_counts_at_most_once(shared: tuple[str, aioredis.Redis]) -> None:
+    """Hypercorn takes a half-close for a hang-up: there may be no answer, but one that comes is true."""
+    url, watcher = shared
+    await ask(url, "POST", "/counters/warm-up/increment")
+    before = await connections(watcher)
+    answers = 0
+    for _ in range(20):
+        async with connect(url) as connection:
+            await connection.send(request("POST", INCREMENT))
+            connection.writer.write_eof()
+            answers += (await connection.rest()).startswith(b"HTTP/1.1 200")
+    assert answers <= await count(url) <= 20
+    assert await connections(watcher) == before
+
+
+async def test_clients_that_leave_harm_nobody(shared: tuple[str, aioredis.Redis]) -> None:
+    """100 leave in the middle, 20 stay: no 5xx, no warning, no Redis connection lost, and the count is true."""
+    url, watcher = shared
+    await ask(url, "POST", "/counters/warm-up/increment")
+    before = await connections(watcher)
+
+    async def leave(at: int) -> None:
+        async with connect(url) as connection:
+            await connection.send(request("POST", INCREMENT, [JSON], b'{"by": 1}')[: -(at % 7) or None])
+            if at % 2:
+                connection.writer.transport.abort()
+
+    stayed = asyncio.gather(*(ask(url, "POST", "/counters/others/increment") for _ in range(20)))
+    await asyncio.gather(*(leave(at) for at in range(100)))
+    values = [reply.json["value"] for reply in await stayed]
+    assert sorted(values) == list(range(1, 21))
+    final = (await ask(url, "POST", INCREMENT)).json
+    assert 1 <= final["value"] == final["version"] <= 101
+    assert await connections(watcher) == before
+
+
+@pytest.mark.parametrize("cut", [10, 60, -20, -1])
+async def test_half_a_request_counts_nothing(url: str, cut: int) -> None:
+    whole = request("POST", INCREMENT, [JSON], b'{"by": 1}          ')
+    async with connect(url) as connection:
+        await connection.send(whole[:cut])
+    assert await count(url) == 0
