@@ -10,7 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from quart_counter.app import QuartCounter, create_app
+    from quart import Quart
+
+    from quart_counter.app import QuartCounter
     from quart_counter.errors import (
         ConfigurationError,
         CounterRefused,
@@ -19,13 +21,14 @@ if TYPE_CHECKING:
         OutcomeUnknown,
         QuartCounterError,
     )
+    from quart_counter.settings import Settings
     from quart_counter.stores import Store, open_store
 
 __version__ = "0.1.0"
 
 # Imported at first use, so that `quart-counter --help` and a bare import stay quick.
 _HOMES = {
-    "quart_counter.app": ("QuartCounter", "create_app"),
+    "quart_counter.app": ("QuartCounter",),
     "quart_counter.errors": (
         "ConfigurationError",
         "CounterRefused",
@@ -50,6 +53,14 @@ __all__ = [
     "create_app",
     "open_store",
 ]
+
+
+def create_app(settings: Settings | None = None, **given: Any) -> Quart:
+    """Return the service as a Quart app; see `quart_counter.app.create_app`."""
+    # A function, not a lazy name: `hypercorn "quart_counter:create_app()"` looks in the module's namespace only.
+    from quart_counter.app import create_app
+
+    return create_app(settings, **given)
 
 
 def __getattr__(name: str) -> Any:

@@ -104,7 +104,11 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
 
 def _give_clients_their_own(app: Quart, counters: Counters, settings: Settings) -> None:
     """Add the routes below /session."""
-    if settings.mode == "cookie":
+    if settings.mode in ("cookie", "session-blob"):  # the handlers are the same, and the session is kept elsewhere
+        if settings.mode == "session-blob":
+            from quart_counter.lab.exhibits import blob
+
+            app.session_interface = blob.BlobSessions()  # type: ignore[assignment]  # Quart names its default's type
         app.register_blueprint(session.cookie_blueprint())
         return
     sessions = Sessions(counters, life_s=settings.session_life_s, most=settings.max_sessions)

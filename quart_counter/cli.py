@@ -103,6 +103,25 @@ def race(modes: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
 @main.command()
 @click.argument("modes", nargs=-1, metavar="[MODE]...")
+@click.option("--quick", is_flag=True, help="fewer requests: a minute, for CI")
+@click.option("--json", "as_json", is_flag=True, help="print one JSON document")
+@click.option("--markdown", "as_markdown", is_flag=True, help="print the table as Markdown")
+def matrix(modes: tuple[str, ...], **options: bool) -> None:
+    """Answer the question by measuring: every way of counting, who shares the number, what it survives, what it costs.
+
+    \b
+    quart-counter matrix
+    quart-counter matrix sqlite redis --quick
+
+    Exit status: 0 as declared, 1 a store broke what it declares, 2 something is missing, 3 inconclusive.
+    """
+    from quart_counter.lab import matrix_table
+
+    sys.exit(matrix_table.matrix(modes, **options))
+
+
+@main.command()
+@click.argument("modes", nargs=-1, metavar="[MODE]...")
 @click.option("--url", "urls", multiple=True, help="a store to look at; may be given several times")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON document")
 def doctor(modes: tuple[str, ...], urls: tuple[str, ...], as_json: bool) -> None:

@@ -7,11 +7,13 @@ flight at SIGTERM; so the socket and the processes are ours, and the HTTP is Hyp
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import secrets
 import signal
 import socket
+import struct
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -37,6 +39,8 @@ FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 5.0
 START_TIMEOUT_S: Final = 60.0
 LAST_ORDERS_S: Final = 2.0  # on top of the graceful timeout, before a worker that does not end is killed
+HURRY_S: Final = 1.0  # the same after Ctrl-C, in all
+SO_ATTACH_FILTER: Final = 26  # Linux; Python's socket module has no name for it
 
 
 @dataclass(eq=False)
@@ -76,13 +80,14 @@ class Service:
         self._settings = replace(settings, secret_key=settings.secret_key or secrets.token_hex(32))
         self._server, self._say = server, say
         self._workers: set[Worker] = set()
-        self._stopping = self._stopped = False
+        self._stopping = asyncio.Event()
         self.guarantees: Mapping[str, Any] = {}
 
     async def __aenter__(self) -> Self:
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._socket = _listen(self._settings.bind, self._server["backlog"])
-        self._tally_fd = tally.shared_memory(rows=self._settings.workers)
+        self.url = _url(self._socket)  # where it listens
+        self._tally = tally.shared_memory(rows=self._settings.workers)
         self._keepers = [asyncio.create_task(self._keep(place)) for place in range(self._settings.workers)]
         try:
             await self._all_ready()
@@ -95,37 +100,28 @@ class Service:
         await self.stop(signal.SIGTERM)
 
     @property
-    def url(self) -> str:
-        """Where it listens."""
-        host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-    @property
     def pids(self) -> list[int]:
         """The process ids of the workers that are ready."""
         return sorted(worker.process.pid for worker in self._workers if worker.hello and "ready" in worker.hello)
 
     async def stop(self, how: signal.Signals) -> None:
-        """Pass the signal on and return when every worker is gone; one that does not obey is killed in the end."""
-        if self._stopped:
-            return
-        self._stopping = True
-        for worker in self._workers:
-            with suppress(ProcessLookupError):
-                worker.process.send_signal(how)
-        patience_s = LAST_ORDERS_S + (self._server["graceful_timeout"] if how is signal.SIGTERM else 0)
+        """Pass the signal on and return when every worker is gone; one that does not obey is killed in the end.
+
+        Called again while it waits, with the signal of Ctrl-C, it is a matter of one second.
+        """
+        if not self._stopping.is_set():
+            self._stopping.set()
+            _turn_away(self._socket)
+            self._socket.close()  # the workers have it still, and close it when they have served its queue
+            self._tally.close()
+        for worker in self._workers:  # one that is not ready has nobody to answer, and may not know the signals yet
+            _signal(worker, how if worker.hello else signal.SIGKILL)
+        patience_s = HURRY_S if how is signal.SIGINT else self._server["graceful_timeout"] + LAST_ORDERS_S
         _, late = await asyncio.wait(self._keepers, timeout=patience_s)
         if late:
-            self._kill()
+            for worker in self._workers:
+                _signal(worker, signal.SIGKILL)
             await asyncio.wait(self._keepers)
-        self._socket.close()
-        os.close(self._tally_fd)
-        self._stopped = True
-
-    def _kill(self) -> None:
-        for worker in self._workers:
-            with suppress(ProcessLookupError):
-                worker.process.kill()
 
     async def _all_ready(self) -> None:
         while len(self.pids) < self._settings.workers:
@@ -137,21 +133,33 @@ class Service:
         """Keep one place filled: start a worker, wait for its end, start the next."""
         pause_s = FIRST_PAUSE_S
         was_up = False
-        while not self._stopping:
-            worker = await _start(self._settings, self._server, self._socket, self._tally_fd, place)
+        while not self._stopping.is_set():
+            try:
+                worker = await _start(self._settings, self._server, self._socket, self._tally.fileno(), place)
+            except OSError as error:  # no process, memory or file descriptor is left
+                self._say(f"cannot start a worker ({error})")
+                if not was_up:
+                    return self._end(f"cannot start a worker ({error})")
+                await self._pause(LONGEST_PAUSE_S)
+                continue
             self._workers.add(worker)
+            if self._stopping.is_set():
+                _signal(worker, signal.SIGKILL)
             hello = await worker.greeting()
             if "ready" in hello:
                 self.guarantees, was_up, pause_s = hello["guarantees"], True, FIRST_PAUSE_S
-            if self._stopping:
-                worker.process.terminate()
             status = await worker.process.wait()
             self._workers.discard(worker)
-            if self._stopping or not self._goes_on(worker, status, was_up):
+            if self._stopping.is_set() or not self._goes_on(worker, status, was_up):
                 return
             if "failed" in hello:
-                await asyncio.sleep(pause_s)
+                await self._pause(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _pause(self, pause_s: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._stopping.wait()
 
     def _goes_on(self, worker: Worker, status: int, was_up: bool) -> bool:
         """Say what happened to a worker that ended, and whether it is to be replaced."""
@@ -171,6 +179,11 @@ class Service:
     def _end(self, why: str) -> None:
         if not self.ended.done():
             self.ended.set_result(why)
+
+
+def _signal(worker: Worker, how: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        worker.process.send_signal(how)
 
 
 def _death(status: int) -> str:
@@ -204,6 +217,24 @@ async def _start(
     assert process.stdin is not None
     process.stdin.write(json.dumps(order).encode() + b"\n")  # not in the arguments: ps shows those to everybody
     return Worker(process, report)
+
+
+def _turn_away(listening: socket.socket) -> None:
+    """Let nobody new connect, while everybody who has is still served.
+
+    When the last worker stops accepting, the connections that wait in the kernel's queue are reset, with requests
+    already sent on them. With a packet filter that drops everything the queue gets no longer and can be worked off; the
+    newcomers' first packets are lost, and the second ones find the port closed.
+    """
+    if sys.platform != "linux":
+        return
+    drop = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # one instruction: return 0 bytes
+    listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(drop)))
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _listen(bind: str, backlog: int) -> socket.socket:

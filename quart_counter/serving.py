@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import tomllib
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,11 +38,18 @@ SURVIVES: Final = {
 async def serve(given: Mapping[str, Any], *, with_redis: bool, config_file: str | None) -> int:
     """Run the service until a signal ends it (0) or it cannot go on (1). Raises ConfigurationError at the start."""
     server, ours = _server_settings(config_file)
-    with _private_redis(with_redis, given) as implied:
-        settings = load_settings(file=ours, **{**given, **implied})
-        async with _running(settings, server) as service:
-            click.echo(banner(settings, service))
-            return await _until_told(service)
+    told = _Signals()
+    try:
+        with _private_redis(with_redis, given) as implied:
+            settings = load_settings(file=ours, **{**given, **implied})
+            async with _running(settings, server) as service:
+                told.is_up = True
+                click.echo(banner(settings, service))
+                return await _until_told(service, told)
+    except asyncio.CancelledError:
+        if told.is_up:
+            raise
+        return 0  # told to stop before it was up
 
 
 @asynccontextmanager
@@ -67,21 +75,48 @@ def _manager_died(service: Service) -> None:
         )
 
 
-async def _until_told(service: Service) -> int:
-    told: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    for one in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(one, told.put_nowait, one)
-    signalled: asyncio.Future[signal.Signals] = asyncio.ensure_future(told.get())
+class _Signals:
+    """SIGTERM and Ctrl-C, in the order they come. Until the service is up the first of them ends its start."""
+
+    def __init__(self) -> None:
+        self.is_up = False
+        self._queue: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        self._starting = asyncio.current_task()
+        for one in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(one, self._come, one)
+
+    def _come(self, one: signal.Signals) -> None:
+        self._queue.put_nowait(one)
+        if not self.is_up and self._starting is not None:
+            self._starting.cancel()
+
+    async def next(self) -> signal.Signals:
+        """Wait for the next signal."""
+        return await self._queue.get()
+
+
+async def _until_told(service: Service, told: _Signals) -> int:
+    signalled = asyncio.ensure_future(told.next())
     await asyncio.wait((signalled, service.ended), return_when=asyncio.FIRST_COMPLETED)
     if signalled.done():
-        click.echo("stopping: requests in flight are answered first")
-        await service.stop(signalled.result())
+        _say("stopping: requests in flight are answered first")
+        await _stop(service, signalled.result(), told)
         return 0
     signalled.cancel()
     _warn(service.ended.result())
-    await service.stop(signal.SIGTERM)
+    await _stop(service, signal.SIGTERM, told)
     return 1
+
+
+async def _stop(service: Service, how: signal.Signals, told: _Signals) -> None:
+    """Stop the service; whoever signals again has no patience."""
+    stopping = asyncio.ensure_future(service.stop(how))
+    again = asyncio.ensure_future(told.next())
+    await asyncio.wait((stopping, again), return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.done():
+        await service.stop(signal.SIGINT)
+    again.cancel()
+    await stopping
 
 
 def banner(settings: Settings, service: Service) -> str:
@@ -103,9 +138,11 @@ def banner(settings: Settings, service: Service) -> str:
 def without_secret(url: str) -> str:
     """Return `url` with its password hidden."""
     parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+    netloc = parts.netloc
+    if parts.password is not None:
+        netloc = netloc.replace(f":{parts.password}@", ":***@")
+    query = re.sub(r"((?:^|&)[^=&]*pass[^=&]*=)[^&]*", r"\1***", parts.query, flags=re.IGNORECASE)
+    return urlunsplit(parts._replace(netloc=netloc, query=query))
 
 
 def _server_settings(config_file: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -119,11 +156,29 @@ def _server_settings(config_file: str | None) -> tuple[dict[str, Any], dict[str,
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--config {config_file} is not TOML: {error}") from error
     for word in told:
-        if not hasattr(Config(), word):  # Hypercorn accepts a misspelt key in silence
-            raise ConfigurationError(f"--config {config_file}: Hypercorn has no setting {word!r}")
+        _check_setting(config_file, word, told[word])
     bind = told.pop("bind", None)
-    ours = {"bind": bind[0] if isinstance(bind, list) else bind, "workers": told.pop("workers", None)}
+    if isinstance(bind, list):
+        if len(bind) != 1:
+            raise ConfigurationError(f"--config {config_file}: bind names {len(bind)} addresses; name one")
+        bind = bind[0]
+    ours = {"bind": bind, "workers": told.pop("workers", None)}
     return {**SERVER, **told}, ours
+
+
+def _check_setting(config_file: str, word: str, value: Any) -> None:
+    """Raise ConfigurationError for what Hypercorn accepts in silence: a misspelt key, or the wrong type."""
+    default = getattr(Config, word, _NO_SETTING)
+    if word == "bind":
+        default = ["127.0.0.1:8000"] if isinstance(value, list) else ""
+    if default is _NO_SETTING or word.startswith("_") or callable(default) or isinstance(default, property):
+        raise ConfigurationError(f"--config {config_file}: Hypercorn has no setting {word!r}")
+    kind = (int, float) if type(default) in (int, float) else type(default)
+    if default is not None and not (isinstance(value, kind) and isinstance(value, bool) is isinstance(default, bool)):
+        raise ConfigurationError(f"--config {config_file}: {word} is {value!r}, and Hypercorn's own is {default!r}")
+
+
+_NO_SETTING: Final = object()
 
 
 @contextmanager
@@ -139,5 +194,10 @@ def _private_redis(wanted: bool, given: Mapping[str, Any]) -> Iterator[dict[str,
         yield {"mode": given.get("mode") or "redis", "url": server.url}
 
 
+def _say(sentence: str, err: bool = False) -> None:
+    with suppress(OSError):  # nobody listens any more, which is no reason to stop the service in another way
+        click.echo(sentence, err=err)
+
+
 def _warn(sentence: str) -> None:
-    click.echo(f"{sentence}", err=True)
+    _say(sentence, err=True)

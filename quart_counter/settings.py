@@ -21,6 +21,7 @@ class Mode(NamedTuple):
     schemes: tuple[str, ...]
     default_url: str
     exhibit: bool = False  # broken on purpose, for the lab
+    per_client: bool = False  # what counts is below /session: a number for each client
 
     @property
     def in_worker(self) -> bool:
@@ -62,12 +63,25 @@ MODES: Final[Mapping[str, Mode]] = {
     "manager": Mode("in a multiprocessing manager that the workers share", ("manager",), "manager:"),
     "file": Mode("in one file a counter, shared by the workers of this host", ("file",), "file:counters"),
     "session": Mode(
-        "a number for each client, in any store; by default a dict here, bounded and expiring", _ANY, "memory:"
+        "a number for each client, in any store; by default a dict here, bounded and expiring",
+        _ANY,
+        "memory:",
+        per_client=True,
     ),
-    "cookie": Mode("exhibit: a number for each client, in its cookie", ("cookie",), "cookie:", exhibit=True),
+    "cookie": Mode(
+        "exhibit: a number for each client, in its cookie", ("cookie",), "cookie:", exhibit=True, per_client=True
+    ),
+    "session-blob": _global("each client's whole session read, and written back whole")._replace(per_client=True),
     "bare": _global("a plain global, no await inside"),
     "unguarded": _global("a plain global, an await inside"),
     "lock-late-answer": _global("adds under the lock, reads the answer after it"),
+    "thread": _global("a plain global in sync handlers, which run in threads"),
+    "g": _global("a number on quart.g, which lives for one request"),
+    "app-context": _global("a number on the application context, which lives for one request"),
+    "cache": Mode("exhibit: cachelib's inc on files, shared by workers", ("file",), "file:exhibit-cache", exhibit=True),
+    "manager-proxy": Mode("exhibit: proxy.value += 1 on a manager's value", ("manager",), "manager:", exhibit=True),
+    "sql-read-then-write": Mode("exhibit: SELECT, add, UPDATE", ("sqlite",), "sqlite:exhibit.db", exhibit=True),
+    "memcached-get-set": Mode("exhibit: get, add, set", ("memcached",), "memcached://127.0.0.1:11211", exhibit=True),
     "redis-get-set": _plain_redis("GET, add, SET"),
     "redis-retry": _plain_redis("INCR through redis-py's defaults, while replies get lost"),
 }

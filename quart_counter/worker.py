@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -15,7 +16,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from hypercorn.asyncio import serve
+from hypercorn.asyncio import run, serve
+from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.config import Config
 from hypercorn.utils import LifespanFailureError
 from quart import Quart
@@ -23,25 +25,35 @@ from quart import Quart
 from quart_counter.app import create_app
 from quart_counter.errors import ConfigurationError
 from quart_counter.settings import Settings
+from quart_counter.web import front
 
 FAREWELL_S: Final = 0.25  # after SIGTERM answers say "connection: close" for so long, before the worker stops listening
-HURRY_S: Final = 0.7  # what requests in flight get after Ctrl-C
+HURRY_S: Final = 0.5  # what requests in flight get after Ctrl-C
+AFTER_S: Final = 0.2  # for the answers to those that are cut off then
+LAST_RESORT_S: Final = 15.0  # after all that, for a store that does not let go
 
 
 async def work(order: Mapping[str, Any]) -> int:
     """Serve until told to stop; return the exit status."""
     report = os.fdopen(order["report_fd"], "w")
     config = Config.from_mapping(order["server"], bind=[f"fd://{order['listen_fd']}"])
+    run.TCPServer = _Connection  # type: ignore[attr-defined]
     stopping = _Stopping(config)
     try:
         app = create_app(Settings(**order["settings"]))
         app.extensions["quart_counter_tally"].share(order["tally_fd"], order["place"])
         app.while_serving(lambda: _reporting(app, report))
+        app.logger.addFilter(_is_news)
         await serve(stopping.watch(app), config, shutdown_trigger=stopping.wait)
     except (ConfigurationError, LifespanFailureError) as error:
         _say(report, {"failed": _sentence(error)})
         return 2
     return 0
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Quart logs what ends the start, with a traceback; a wrong setting is told by the parent, in a sentence."""
+    return not (record.exc_info and isinstance(record.exc_info[1], ConfigurationError))
 
 
 def _sentence(error: Exception) -> str:
@@ -60,6 +72,15 @@ def _say(report: Any, line: Mapping[str, Any]) -> None:
     report.flush()
 
 
+class _Connection(TCPServer):
+    """Hypercorn keeps a connection that its client has closed for another keep_alive_timeout, and its file descriptor
+    with it: a thousand clients that connect anew for each request would use up all there are. This one lets go."""
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
+
+
 class _Stopping:
     """How the worker ends: gracefully on SIGTERM or when the parent is gone, in a hurry on Ctrl-C."""
 
@@ -67,7 +88,8 @@ class _Stopping:
         self._config = config
         self._told = asyncio.Event()
         self._hurry = False
-        self._leaving = False
+        self._leaving = self._over = False
+        self._in_flight: set[asyncio.Task[Any]] = set()
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._told.set)
         loop.add_signal_handler(signal.SIGINT, self._in_a_hurry)
@@ -75,7 +97,8 @@ class _Stopping:
 
     def _in_a_hurry(self) -> None:
         self._hurry = True
-        self._config.graceful_timeout = min(self._config.graceful_timeout, HURRY_S)
+        if self._leaving:  # told to be graceful before
+            self._give(HURRY_S)
         self._told.set()
 
     def _parent_gone(self) -> None:
@@ -87,19 +110,51 @@ class _Stopping:
         for Hypercorn closes idle connections at once, and a request may just be on its way on one of them."""
         await self._told.wait()
         self._leaving = True
+        self._give(HURRY_S if self._hurry else FAREWELL_S + self._config.graceful_timeout)
+        self._config.graceful_timeout += AFTER_S  # we are first
         if not self._hurry:
             await asyncio.sleep(FAREWELL_S)
 
+    def _give(self, seconds: float) -> None:
+        """Let requests in flight have so much time. From Python 3.12 on Hypercorn waits for them without end."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(seconds, self._cut)
+        loop.call_later(seconds + LAST_RESORT_S, os._exit, 1)
+
+    def _cut(self) -> None:
+        self._over = True
+        for request in self._in_flight:
+            request.cancel()
+
     def watch(self, app: Any) -> Any:
-        """Return `app` with "connection: close" on every answer from the moment the worker is told to stop."""
+        """Return `app` with "connection: close" on every answer from the moment the worker is told to stop, and with an
+        answer also to the requests that are cut off in the end."""
 
         async def leaving(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] != "http":
+                return await app(scope, receive, send)  # type: ignore[no-any-return]
+            started = False
+
             async def send_farewell(message: Any) -> None:
-                if self._leaving and message["type"] == "http.response.start":
-                    message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+                nonlocal started
+                if self._over and not started:
+                    return  # the answer below is the one
+                if message["type"] == "http.response.start":
+                    started = True
+                    if self._leaving and scope["http_version"] < "2":
+                        message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
                 await send(message)
 
-            await app(scope, receive, send_farewell if scope["type"] == "http" else send)
+            request: Any = asyncio.current_task()
+            self._in_flight.add(request)
+            try:
+                await app(scope, receive, send_farewell)
+            except asyncio.CancelledError:
+                if not self._over or started:
+                    raise
+                await front.send_answer(send, front.cut_off(scope))
+            finally:
+                self._in_flight.discard(request)
 
         return leaving
 

@@ -284,6 +284,21 @@ async def test_aclose_waits_for_all_that_was_submitted(combiner, flush):
     assert (first.result(), second.result()) == ("A", "B")
 
 
+async def test_who_comes_as_the_last_flush_ends_is_served_and_aclose_waits_for_it(combiner, flush):
+    """The caller's future wakes before the flush task has ended: whoever calls right then finds a task that is over."""
+    first = combiner.submit("a")
+    second = []
+    first.add_done_callback(lambda _: second.append(combiner.submit("b")))
+    await flush.started(1)
+    closing = asyncio.create_task(combiner.aclose())
+    flush.end(1)
+    await flush.started(2)
+    assert not closing.done()
+    flush.end(2)
+    await closing
+    assert [one.result() for one in second] == ["B"]
+
+
 async def test_aclose_with_nothing_to_do_returns(combiner):
     await combiner.aclose()
 

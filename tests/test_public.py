@@ -23,16 +23,21 @@ def test_all_is_sorted_and_says_nothing_twice():
     assert quart_counter.__all__ == sorted(set(quart_counter.__all__))
 
 
-def test_all_is_what_the_homes_hold():
+def test_all_is_what_is_here_and_what_the_homes_hold():
     homes = {name for names in quart_counter._HOMES.values() for name in names}
-    assert homes | {"__version__"} == set(quart_counter.__all__)
+    assert homes | {"__version__", "create_app"} == set(quart_counter.__all__)
+
+
+def test_a_server_finds_the_factory_without_asking_for_attributes():
+    """`hypercorn "quart_counter:create_app()"` evaluates the words in the module's own namespace."""
+    assert callable(vars(quart_counter)["create_app"])
 
 
 def test_type_checkers_see_the_same_names_from_the_same_homes():
     tree = ast.parse((ROOT / "__init__.py").read_text())
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
     seen = {node.module: tuple(alias.name for alias in node.names) for node in block.body}
-    assert seen == quart_counter._HOMES
+    assert {home: seen[home] for home in quart_counter._HOMES} == quart_counter._HOMES
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():

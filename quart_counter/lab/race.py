@@ -3,35 +3,53 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from quart_counter.lab import history, load
+from quart_counter.lab.backends import line_to
 from quart_counter.lab.checker import ANOMALIES, Verdict, check
 from quart_counter.lab.history import Operation
+from quart_counter.lab.scope import narrower_scope
 from quart_counter.lab.steps import Step
 from quart_counter.server import Service
-from quart_counter.settings import MODES, load_settings
+from quart_counter.settings import MODES, Settings, load_settings
 
 OVERLAP: Final = 0.5  # of the clients must have been in flight at one moment
 SHARE: Final = 0.05  # of the answers must have come from each worker
 
 
 class Entry(NamedTuple):
-    """A mode with a number of workers: one row of the table."""
+    """A mode with a number of workers: one row of the table. Modes that give each client a number of its own race
+    twice: many clients, and then `one_client` that is in many places at once."""
 
     mode: str
     workers: int
+    one_client: bool = False
 
     @property
-    def expected(self) -> str:
-        """What theory says of it: SAFE or RACY."""
-        if self.mode == "bare":  # no await inside its step: right as long as there is one event loop
-            return "SAFE" if self.workers == 1 else "RACY"
-        mode = MODES[self.mode]
-        return "RACY" if mode.exhibit or (mode.in_worker and self.workers > 1) else "SAFE"
+    def title(self) -> str:
+        """What the table calls it."""
+        return f"{self.mode}, one client" if self.one_client else self.mode
+
+    @property
+    def target(self) -> load.Target:
+        """What its clients call."""
+        if MODES[self.mode].per_client:
+            return load.session("one" if self.one_client else "each")
+        return load.counter(f"race-{secrets.token_hex(4)}")
+
+    def expected(self, promises: Mapping[str, Any]) -> str:
+        """What follows from the `Guarantees` that the running store declares."""
+        if promises["scope"] == "request" or self.target.who == "each":
+            return "SCOPED"
+        alone = promises["scope"] == "process" and self.workers > 1
+        return "SAFE" if promises["atomic"] and not alone else "RACY"
 
 
 DEFAULT: Final = (
@@ -47,11 +65,19 @@ DEFAULT: Final = (
 )
 
 
+def entries(mode: str, workers: int) -> Sequence[Entry]:
+    """Return the races of one mode."""
+    if MODES[mode].per_client:
+        return Entry(mode, workers), Entry(mode, workers, one_client=True)
+    return (Entry(mode, workers),)
+
+
 @dataclass(frozen=True)
 class Row:
     """The outcome of one race."""
 
     entry: Entry
+    promises: Mapping[str, Any] = field(repr=False)
     clients: int
     requests: int
     operations: Sequence[Operation]
@@ -61,11 +87,11 @@ class Row:
     seconds: float
     steps: Mapping[int, Sequence[Step]] = field(repr=False)
 
-    @property
+    @cached_property
     def verdict(self) -> str:
         """SAFE needs a valid history and proof that the requests overlapped; a wrong answer needs no such proof."""
         if self.judged.verdict == "invalid":
-            return "RACY"
+            return "SCOPED" if not self.entry.one_client and narrower_scope(self.operations) else "RACY"
         return "SAFE" if self.judged.verdict == "valid" and self._overlapped() else "INCONCLUSIVE"
 
     def _overlapped(self) -> bool:
@@ -76,12 +102,18 @@ class Row:
     def keep(self, folder: Path) -> None:
         """Write the history to FOLDER/<mode>-<workers>.ndjson."""
         folder.mkdir(parents=True, exist_ok=True)
-        history.write(folder / f"{self.entry.mode}-{self.entry.workers}.ndjson", self.operations)
+        suffix = "-one-client" if self.entry.one_client else ""
+        history.write(folder / f"{self.entry.mode}-{self.entry.workers}{suffix}.ndjson", self.operations)
+
+    @property
+    def expected(self) -> str:
+        """What follows from what the store declared."""
+        return self.entry.expected(self.promises)
 
     @property
     def as_expected(self) -> bool:
         """Whether the lab's expectation held."""
-        return self.verdict == self.entry.expected
+        return self.verdict == self.expected
 
     def document(self) -> dict[str, Any]:
         """Return the row as the JSON contract has it. No speed is given for a history that is not valid."""
@@ -90,6 +122,7 @@ class Row:
         valid = self.judged.verdict == "valid"
         return {
             "mode": self.entry.mode,
+            **({"one_client": self.entry.one_client} if MODES[self.entry.mode].per_client else {}),
             "workers": self.entry.workers,
             "clients": self.clients,
             "requests": self.requests,
@@ -102,10 +135,10 @@ class Row:
             "max_in_flight": self.max_in_flight,
             "pids": {str(pid): answers for pid, answers in sorted(self.pids.items())},
             "verdict": self.verdict,
-            "expected": self.entry.expected,
+            "expected": self.expected,
             "client_bound_per_s": round(len(numbers) / self.seconds, 1) if valid else None,
-            "p50_ms": _percentile_ms(adds, 0.50) if valid else None,
-            "p99_ms": _percentile_ms(adds, 0.99) if valid else None,
+            "p50_ms": percentile_ms(adds, 0.50) if valid else None,
+            "p99_ms": percentile_ms(adds, 0.99) if valid else None,
             "witness": [history.to_document(operation) for operation in self.judged.witness],
         }
 
@@ -118,24 +151,51 @@ async def run(
     requests: int,
     heard: Callable[[Operation], None] = lambda operation: None,
 ) -> Row:
-    """Start the service as `entry` says, race it, judge what was recorded, stop it. `url` is for modes that use one."""
-    settings = load_settings(
+    """Start the service as `entry` says, race it, judge what was recorded, stop it. `url`: the store, if not in it."""
+    async with line_to(entry.mode, url) as address, running(lab_settings(entry, address)) as service:
+        return await against(service, entry, clients=clients, requests=requests, heard=heard)
+
+
+def lab_settings(entry: Entry, url: str, *, lab: bool = True, secret_key: str = "") -> Settings:
+    """Return the settings of a service that the lab starts; exhibits and several workers are welcome there."""
+    return load_settings(
         {},
         mode=entry.mode,
-        url=None if MODES[entry.mode].in_worker else url,
+        url=url or None,
         workers=entry.workers,
         bind="127.0.0.1:0",
+        secret_key=secret_key,
         force=True,
-        lab=True,
+        lab=lab,
     )
-    name = f"race-{secrets.token_hex(4)}"
-    async with Service(settings) as service:
-        volley = await load.fire(
-            service.url, name, clients=clients, requests=requests, workers=entry.workers, heard=heard
-        )
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Service]:
+    """The service for one block; in the end there is nobody left to be answered, so it stops at once."""
+    service = await Service(settings).__aenter__()
+    try:
+        yield service
+    finally:
+        await service.stop(signal.SIGINT)
+
+
+async def against(
+    service: Service,
+    entry: Entry,
+    *,
+    clients: int,
+    requests: int,
+    heard: Callable[[Operation], None] = lambda operation: None,
+) -> Row:
+    """Race a service that runs as `entry` says, and judge what was recorded."""
+    volley = await load.fire(
+        service.url, entry.target, clients=clients, requests=requests, workers=entry.workers, heard=heard
+    )
     adds = [operation for operation in volley.operations if operation.op == "add"]
     return Row(
         entry,
+        service.guarantees,
         clients,
         requests,
         volley.operations,
@@ -147,6 +207,7 @@ async def run(
     )
 
 
-def _percentile_ms(operations: Sequence[Operation], share: float) -> float | None:
+def percentile_ms(operations: Sequence[Operation], share: float) -> float | None:
+    """Return how long the answered of `operations` took, at most, but for the rest beyond `share`."""
     times = sorted(op.ret - op.call for op in operations if op.outcome == "ok" and op.ret is not None)
     return round(times[min(len(times) - 1, int(share * len(times)))] / 1e6, 2) if times else None

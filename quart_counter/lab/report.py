@@ -13,11 +13,12 @@ from typing import Any, Final
 import click
 
 from quart_counter.errors import ConfigurationError
+from quart_counter.lab.backends import backend
 from quart_counter.lab.checker import ANOMALIES
 from quart_counter.lab.explain import CLIENTS, ENTRIES
 from quart_counter.lab.explain import explain as tell
 from quart_counter.lab.race import DEFAULT, Entry, Row, run
-from quart_counter.local.redis import private_redis
+from quart_counter.lab.race import entries as races
 from quart_counter.settings import MODES
 
 COLUMNS: Final = ("mode", "workers", "ok", "distinct", *ANOMALIES, "verdict", "expected", "p50_ms", "p99_ms")
@@ -28,7 +29,7 @@ TITLES: Final = {
     "p50_ms": "p50 ms",
     "p99_ms": "p99 ms",
 }
-COLOURS: Final = {"SAFE": "green", "RACY": "red", "INCONCLUSIVE": "yellow"}
+COLOURS: Final = {"SAFE": "green", "RACY": "red", "SCOPED": "cyan", "INCONCLUSIVE": "yellow"}
 
 
 def race(
@@ -48,11 +49,11 @@ def race(
     rows: list[Row] = []
     stories: list[Row] = []
     try:
-        with _redis_url(entries, url) as store_url:
-            for entry in entries:
+        for entry in entries:
+            with _store_url(entry, url) as store_url:
                 rows.append(_race(entry, store_url, min(clients, requests), requests, silent=as_json))
-                if history_dir is not None:
-                    rows[-1].keep(Path(history_dir))
+            if history_dir is not None:
+                rows[-1].keep(Path(history_dir))
         if explain:
             stories = [_race(entry, "", CLIENTS, CLIENTS, silent=True) for entry in ENTRIES]
     except KeyboardInterrupt:
@@ -83,17 +84,18 @@ def _entries(modes: Sequence[str], workers: int | None) -> Sequence[Entry]:
             raise ConfigurationError(f"there is no mode {mode!r} to race; there are {', '.join(MODES)}")
     if not modes:
         return [entry for entry in DEFAULT if workers in (None, entry.workers)]
-    return [Entry(mode, workers or 1) for mode in modes]
+    return [entry for mode in modes for entry in races(mode, workers or 1)]
 
 
 @contextmanager
-def _redis_url(entries: Sequence[Entry], url: str | None) -> Iterator[str]:
-    """Give the Redis to race: the one named, or a private one if any row needs it."""
-    if url is not None or all(MODES[entry.mode].in_worker for entry in entries):
-        yield url or ""
+def _store_url(entry: Entry, url: str | None) -> Iterator[str]:
+    """Give the store to race: the one named, where the mode uses one, else one of our own."""
+    mode = MODES[entry.mode]
+    if url is not None and (url.partition(":")[0] in mode.schemes or not mode.in_worker):
+        yield url
         return
-    with private_redis() as server:
-        yield server.url
+    with backend(entry.mode) as private:
+        yield private.url
 
 
 class Progress:
@@ -102,7 +104,7 @@ class Progress:
     def __init__(self, entry: Entry, requests: int, *, silent: bool) -> None:
         self._numbers: set[int | None] = set()
         self._answered = 0
-        self._label = f"{entry.mode} x{entry.workers}"
+        self._label = f"{entry.title} x{entry.workers}"
         hidden = silent or not sys.stderr.isatty()
         self._bar: Any = click.progressbar(
             length=requests,
@@ -130,7 +132,9 @@ class Progress:
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as aligned text; colours only on a terminal, and never with NO_COLOR."""
     lines = [[TITLES.get(column, column) for column in COLUMNS]]
-    lines += [[_cell(column, row.document()[column]) for column in COLUMNS] for row in rows]
+    lines += [
+        [_cell(column, {**row.document(), "mode": row.entry.title}[column]) for column in COLUMNS] for row in rows
+    ]
     widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
     texts = [
         "  ".join(_aligned(i, cell, width) for i, (cell, width) in enumerate(zip(line, widths, strict=True)))
@@ -155,7 +159,7 @@ def _conclusion(rows: Sequence[Row]) -> str:
     if not odd:
         return f"\n{len(rows)} of {len(rows)} as expected"
     return "\n" + "\n".join(
-        f"NOT AS EXPECTED: {row.entry.mode} x{row.entry.workers} is {row.verdict}, expected {row.entry.expected}"
+        f"NOT AS EXPECTED: {row.entry.title} x{row.entry.workers} is {row.verdict}, expected {row.expected}"
         f" ({row.judged.reason or 'the requests did not overlap enough'})"
         for row in odd
     )

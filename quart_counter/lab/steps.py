@@ -30,6 +30,11 @@ def begin() -> list[str]:
     return record
 
 
+def wanted() -> bool:
+    """Whether the lab sent the request being handled."""
+    return _steps.get() is not None
+
+
 def note(what: str, number: int) -> None:
     """Add a step to the record of the request being handled; no effect outside the lab."""
     record = _steps.get()

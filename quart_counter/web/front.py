@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from quart_counter.web.answers import Answer, problem
+from quart_counter.web import parse
+from quart_counter.web.answers import Answer, Problem, problem
 
 MAX_HEADERS: Final = 16 * 1024  # Hypercorn's own limit is soft: 20 KB pass it
 
@@ -21,7 +22,7 @@ class Front:
             return await self._app(scope, receive, send)  # type: ignore[no-any-return]
         refusal = _refusal(scope)
         if refusal is not None:
-            return await _send(send, refusal)
+            return await send_answer(send, refusal)
         await self._app(scope, receive, send)
 
 
@@ -44,7 +45,19 @@ def _closing(status: int, detail: str) -> Answer:
     return problem(status, detail, headers=(("connection", "close"),))
 
 
-async def _send(send: Any, answer: Answer) -> None:
+def cut_off(scope: Any) -> Answer:
+    """Answer a request that did not end in time when the service stopped."""
+    try:
+        key = parse.key(scope["headers"])
+    except Problem:
+        key = None
+    find_out = "send it again with the same key to find out" if key else "sent without Idempotency-Key: nobody can say"
+    detail = f"The service stopped before this was done. A change may have been applied; {find_out}."
+    return problem(504, detail, kind="outcome-unknown", applied="unknown", key=key)
+
+
+async def send_answer(send: Any, answer: Answer) -> None:
+    """Send an answer without the app."""
     headers = [(word.encode(), value.encode()) for word, value in answer.headers]
     headers.append((b"content-length", str(len(answer.body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})

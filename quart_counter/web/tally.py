@@ -15,7 +15,7 @@ import tempfile
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Final
+from typing import IO, Final
 
 ROUTES: Final = (
     "/",
@@ -118,12 +118,11 @@ def request_slots() -> Sequence[tuple[int, str, str, str]]:
     return [(REQUESTS + place, *word) for place, word in enumerate(words)]
 
 
-def shared_memory(rows: int) -> int:
-    """Return the file descriptor of zeroed memory for so many workers; it has no name and ends with its last user."""
+def shared_memory(rows: int) -> IO[bytes]:
+    """Return zeroed memory for so many workers, as a file without a name; it ends with its last user."""
     if sys.platform == "linux":
-        fd = os.memfd_create("quart_counter")  # a file on a disk could make a worker wait for the disk
+        file: IO[bytes] = os.fdopen(os.memfd_create("quart_counter"), "w+b")  # on a disk, a write could wait for it
     else:
-        with tempfile.TemporaryFile() as file:
-            fd = os.dup(file.fileno())
-    os.ftruncate(fd, rows * SLOTS * WORD)
-    return fd
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    file.truncate(rows * SLOTS * WORD)
+    return file

@@ -119,6 +119,11 @@ async def hypercorn(app: Any, **overrides: Any) -> AsyncIterator[str]:
     config = Config.from_mapping({**SERVER, "graceful_timeout": 1.0, **overrides}, bind=[f"fd://{listening.detach()}"])
     stop = asyncio.Event()
     serving = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))
+    first = asyncio.ensure_future(ask(url, "GET", "/healthz"))
+    await asyncio.wait((serving, first), return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():  # it did not start: say why instead of hanging
+        first.cancel()
+        await serving
     try:
         yield url
     finally:

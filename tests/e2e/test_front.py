@@ -13,7 +13,6 @@ from servers import a_server_of_our_own
 
 from e2e.raw import Connection, Reply, ask, chunked, connect, hypercorn, request
 from quart_counter import create_app
-from quart_counter.settings import Settings
 
 KIB = 1024
 INCREMENT = "/counters/tickets/increment"
@@ -22,7 +21,7 @@ JSON = ("Content-Type", "application/json")
 
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
-    async with hypercorn(create_app(Settings())) as url:
+    async with hypercorn(create_app()) as url:
         yield url
 
 

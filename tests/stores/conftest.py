@@ -40,11 +40,16 @@ def postgres(request: pytest.FixtureRequest) -> Open:
     return partial(open_store, request.getfixturevalue("postgres_server").url)
 
 
+def mysql(request: pytest.FixtureRequest) -> Open:
+    return partial(open_store, request.getfixturevalue("mariadb_server").url)
+
+
 OPENERS: dict[str, Callable[[pytest.FixtureRequest], Open]] = {
     "memory": memory,
     "redis": redis,
     "sqlite": sqlite,
     "postgres": postgres,
+    "mysql": mysql,
     "memcached": memcached,
     "manager": manager,
     "file": file,

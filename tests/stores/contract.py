@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -35,7 +35,7 @@ Open = Callable[[Limits | None], AbstractAsyncContextManager[Store]]
 
 CLIENTS = 100
 EXAMPLES = settings(
-    max_examples=150,
+    max_examples=100,
     deadline=None,
     # one server for all examples is meant: each example counts under names of its own
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -76,12 +76,6 @@ def fresh() -> str:
     return f"t{secrets.token_hex(8)}"
 
 
-@asynccontextmanager
-async def fresh_model(open_it: Open, max_keys: int) -> AsyncIterator[tuple[Store, Model]]:
-    async with open_it(Limits(max_keys=max_keys)) as store:
-        yield store, Model(max_keys)
-
-
 SMALL = st.integers(-4, 4)
 NEAR_CAP = st.integers(MAX_VALUE - 4, MAX_VALUE) | st.integers(-MAX_VALUE, 4 - MAX_VALUE)
 BY = SMALL.filter(bool) | st.sampled_from([MAX_BY, -MAX_BY])
@@ -110,8 +104,17 @@ def any_change(draw: st.DrawFn) -> Change:
 BATCHES = st.lists(st.lists(any_change(), min_size=1, max_size=10), min_size=1, max_size=6)
 
 
+QUOTAS = (2, 3, MAX_KEYS)
+
+
 class StoreContract:
     """Run by every store: inherit it and provide `open_it` (an `Open`) and `store` (one opened with the defaults)."""
+
+    @pytest.fixture
+    async def by_quota(self, open_it: Open) -> AsyncIterator[dict[int, Store]]:
+        """One open store for each quota of keys."""
+        async with AsyncExitStack() as stack:
+            yield {quota: await stack.enter_async_context(open_it(Limits(max_keys=quota))) for quota in QUOTAS}
 
     async def test_a_counter_never_touched_reads_0_and_0(self, store):
         assert await store.read(fresh()) == Reading(0, 0)
@@ -478,15 +481,15 @@ class StoreContract:
         assert store.guarantees.scope in ("process", "host", "network")
 
     @EXAMPLES
-    @given(batches=BATCHES, start=st.none() | VALUE, max_keys=st.sampled_from([2, 3, MAX_KEYS]))
-    async def test_it_agrees_with_the_model(self, open_it, batches, start, max_keys):
+    @given(batches=BATCHES, start=st.none() | VALUE, quota=st.sampled_from(QUOTAS))
+    async def test_it_agrees_with_the_model(self, by_quota, batches, start, quota):
         """The store's own words (SQL, Lua) against `model.apply`, on random batches near 0 and near the cap."""
         own = {"a": fresh(), "b": fresh()}
         if start is not None:
             batches = [[Change("a", value=start), Change("b", value=-start)], *batches]
-        async with fresh_model(open_it, max_keys) as (store, model):
-            for batch in batches:
-                changes = [change._replace(name=own[change.name]) for change in batch]
-                assert words(await store.apply(changes)) == words(model.apply(changes))
-                for name in own.values():
-                    assert await store.read(name) == model.read(name)
+        store, model = by_quota[quota], Model(quota)
+        for batch in batches:
+            changes = [change._replace(name=own[change.name]) for change in batch]
+            assert words(await store.apply(changes)) == words(model.apply(changes))
+        for name in own.values():
+            assert await store.read(name) == model.read(name)

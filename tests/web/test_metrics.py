@@ -193,13 +193,14 @@ def test_route_of(path: str, route: str) -> None:
 
 def test_a_worker_goes_on_in_the_row_of_the_one_before() -> None:
     """What that one still had to answer ended with it."""
-    fd = tally.shared_memory(rows=2)
+    memory = tally.shared_memory(rows=2)
     first, neighbour, second = tally.Tally(), tally.Tally(), tally.Tally()
     for one, place in ((first, 0), (neighbour, 1)):
-        one.share(os.dup(fd), place)
+        one.share(os.dup(memory.fileno()), place)
         one.row[tally.WAITING] += 3
         one.request("GET", b"/", 200, 1_000_001)
-    second.share(fd, 0)
+    second.share(os.dup(memory.fileno()), 0)
+    memory.close()
     second.request("GET", b"/", 200, 999_999)
     totals = second.totals()
     assert totals == first.totals() == neighbour.totals()

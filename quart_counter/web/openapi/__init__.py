@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from quart import Blueprint, Response
 
-from quart_counter.web import answers
+from quart_counter.web import answers, front
 from quart_counter.web.api import problem_not_found, to_response
 from quart_counter.web.openapi import cases
 from quart_counter.web.openapi.cases import Case
@@ -142,6 +142,9 @@ def _anywhere() -> Document:
     return {
         "NotFound": _alone(404, [Case("there is nothing at this path", problem_not_found())]),
         "MethodNotAllowed": _alone(405, [Case("the path does not have this method", allow)]),
+        "CutOff": _alone(
+            504, [Case("the service stopped before it was done", front.cut_off({"headers": ()}), "OutcomeUnknown")]
+        ),
         "Bug": _alone(500, [Case("a bug in the service; please report it", bug)]),
     }
 

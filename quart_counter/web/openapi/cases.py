@@ -9,6 +9,7 @@ from quart_counter.errors import InvalidChange
 from quart_counter.model import MAX_VALUE, Applied, Change, NotApplied, OutcomeUnknown, Refused, check_change
 from quart_counter.web import answers, parse
 from quart_counter.web.answers import Answer, Problem, problem
+from quart_counter.web.api import PAGE_LIMIT
 from quart_counter.web.front import MAX_HEADERS
 from quart_counter.web.parse import MAX_BODY
 
@@ -133,7 +134,11 @@ BOUND: Final = Case(
     "Refusal",
 )
 PARAMETER: Final = Case(
-    "a parameter is unknown, given twice or out of range", _refused(lambda: parse.query(b"page=2", ("after", "limit")))
+    "a parameter is unknown or given twice", _refused(lambda: parse.query(b"page=2", ("after", "limit")))
+)
+RANGE: Final = Case(
+    "after is not a counter's name, or limit is out of range",
+    problem(422, f"limit must be a whole number from 1 to {PAGE_LIMIT}.", kind="field"),
 )
 LISTED: Final = Case(
     "names in order, with their readings",

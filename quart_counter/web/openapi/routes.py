@@ -80,7 +80,7 @@ def routes(slow: Case) -> Sequence[Route]:
         ),
         Route(
             *("get", "/counters", "List"),
-            (cases.LISTED, cases.PARAMETER, cases.UNREAD, *read),
+            (cases.LISTED, cases.PARAMETER, cases.RANGE, cases.UNREAD, *read),
             "In the order of names; `next` is the `after` of the following page, or null.",
             ("After", "Limit"),
         ),

@@ -1,0 +1,292 @@
+"""Counters in memcached, by compare-and-swap.
+
+Atomic across processes and hosts: a step reads a counter's whole item (`gets`), runs the model on it, and stores the
+result only if nobody stored another in between (`cas`). A lost race is a definite conflict and is run again at once.
+memcached's own `incr` will not do: it creates nothing, wraps at 2^64, stops at 0 on the way down, and knows no key.
+
+Effect, key records and flush numbers lie in one item, so they become true in one step, and an eviction or a restart
+forgets all of a counter or nothing of it:
+
+    qc:c:tickets     "<value> <version>\\n" and JSON: {"keys": {"<end>": {key: record}},
+                     "flushes": {worker: [end, number, quota, what the flush saw]}}
+    qc:names:<00-3f> names, a line each, by a hash of the name; for listing only
+
+A flush whose reply was lost is sent again: the item holds its worker's last number, and from what that flush saw the
+model gives its answers again. An old `cas` that arrives late finds its token used, or wins and is found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import secrets
+import time
+import zlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from quart_counter.errors import ConfigurationError
+from quart_counter.model import Change, NotApplied, Outcome, OutcomeUnknown, Reading
+from quart_counter.stores.base import Guarantees, Limits, NeverSent, StoreAway
+from quart_counter.stores.ledger import pages_from_text, pages_to_text, post, wanted
+from quart_counter.stores.memcached_wire import Reply, Wire, append, gets, put
+from quart_counter.stores.shelf import Shelf, end_of_life, wall_ms
+
+ITEM: Final = "qc:c:"
+NAMES: Final = "qc:names:"
+FULL: Final = (b"SERVER_ERROR out of memory", b"SERVER_ERROR object too large")  # nothing was stored
+SHARDS: Final = 64  # of the list of names: each is one item, and an item has a largest size
+LARGEST_RECORD: Final = 768  # bytes that a key and its record take in JSON, at most
+GRAIN_MS: Final = 2000  # clients take memcached's clock, which tells whole seconds
+FIRST_PAUSE_S: Final = 0.001
+LONGEST_PAUSE_S: Final = 0.05
+
+
+class Item(NamedTuple):
+    """A counter as it lies in memcached, and how many bytes that takes."""
+
+    reading: Reading
+    shelf: Shelf
+    flushes: Mapping[str, Sequence[Any]]
+    size: int
+
+
+class Attempt(NamedTuple):
+    """A step computed for one counter: its answers, and the item to store first; None when nothing changes."""
+
+    outcomes: Sequence[Outcome]
+    data: bytes | None = None
+    is_new: bool = False
+
+
+class Flush:
+    """One flush on its way: what waits for an answer yet, and which counters it may have changed already."""
+
+    def __init__(self, changes: Sequence[Change], number: int) -> None:
+        self.changes, self.number = changes, number
+        self.trouble = "memcached was busy until the deadline"
+        self.in_doubt: set[str] = set()
+        self._outcomes: list[Outcome | None] = [None] * len(changes)
+        self._places: dict[str, list[int]] = {}
+        for place, change in enumerate(changes):
+            self._places.setdefault(change.name, []).append(place)
+        self.waiting = wanted(changes)
+
+    def of(self, name: str) -> list[Change]:
+        """Return the changes to one counter."""
+        return [self.changes[place] for place in self._places[name]]
+
+    def answer(self, name: str, outcomes: Sequence[Outcome]) -> None:
+        """Settle the changes to one counter."""
+        del self.waiting[name]
+        for place, outcome in zip(self._places[name], outcomes, strict=True):
+            self._outcomes[place] = outcome
+
+    def heard(self, name: str, attempt: Attempt, line: bytes) -> None:
+        """Settle a counter by memcached's word on its `cas`, unless the race was lost: that one is run again."""
+        if line == b"STORED":
+            self.answer(name, attempt.outcomes)
+        elif line.startswith(FULL) and name not in self.in_doubt:
+            self.answer(name, [NotApplied(f"memcached refused {name}: {line.decode()}")] * len(attempt.outcomes))
+        elif line not in (b"EXISTS", b"NOT_FOUND", b"NOT_STORED"):  # a proxy's timeout, for one
+            self.in_doubt.add(name)
+            self.trouble = f"memcached answered {line.decode(errors='replace'):.100}"
+
+    def outcomes(self) -> list[Outcome]:
+        """Return all answers; what waits still was not applied, or nobody knows."""
+        for name in list(self.waiting):
+            made = OutcomeUnknown if name in self.in_doubt else NotApplied
+            self.answer(name, [made(self.trouble)] * len(self._places[name]))
+        return [outcome for outcome in self._outcomes if outcome is not None]
+
+
+class MemcachedStore:
+    """Counters shared by every process that reaches one memcached, until it restarts."""
+
+    def __init__(self, host: str, port: int, limits: Limits) -> None:
+        self._limits = limits
+        self._worker = secrets.token_hex(8)
+        self._number = 0
+        self._one_at_a_time = asyncio.Lock()  # the items keep this worker's last flush only
+        self._flushes = Wire(host, port, limits.store_timeout_s)
+        self._reads = Wire(host, port, limits.store_timeout_s)
+        self._item_size = 1 << 20
+        self._clock_ms = wall_ms() - _monotonic_ms()
+        self.guarantees = _guarantees({}, {})
+
+    async def inspect(self) -> None:
+        """Read the server's settings and clock, and state the guarantees they allow."""
+        now, settings = [reply.stats for reply in await self._reads.exchange([b"stats\r\n", b"stats settings\r\n"])]
+        if settings.get("cas_enabled", "yes") != "yes":
+            raise ConfigurationError("this memcached runs without compare-and-swap: start it without -C")
+        if now.get("time", "").isdigit():
+            self._clock_ms = 1000 * int(now["time"]) - _monotonic_ms()
+        self._item_size = int(settings.get("item_size_max", self._item_size))
+        self.guarantees = _guarantees(now, settings)
+
+    async def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        """Carry out `changes` in order: one `gets` and one `cas` a counter, all of them in the same two round trips."""
+        loop = asyncio.get_running_loop()
+        async with self._one_at_a_time:
+            self._number += 1
+            flush = Flush(changes, self._number)
+            deadline, longest_s = loop.time() + self._limits.deadline_s, FIRST_PAUSE_S
+            while flush.waiting:
+                try:
+                    await self._try(flush)
+                except StoreAway as away:
+                    flush.trouble = str(away)
+                pause_s = random.uniform(0, longest_s)  # two that collide must not go on in step
+                if not flush.waiting or loop.time() + pause_s >= deadline:
+                    break
+                await asyncio.sleep(pause_s)
+                longest_s = min(2 * longest_s, LONGEST_PAUSE_S)
+        return flush.outcomes()
+
+    async def _try(self, flush: Flush) -> None:
+        """One round: read, compute, store. What is stored, or needs no storing, has its answers afterwards."""
+        names = list(flush.waiting)
+        found = await self._flushes.exchange([gets(ITEM + name) for name in names])
+        commands: list[bytes] = []
+        stored: dict[str, tuple[int, Attempt]] = {}
+        for name, reply in zip(names, found, strict=True):
+            try:
+                attempt = self._attempt(_item(name, reply.data), flush, name)
+            except StoreAway as away:
+                attempt = Attempt([NotApplied(str(away))] * len(flush.of(name)))
+            if attempt.data is None:
+                flush.answer(name, attempt.outcomes)
+                continue
+            if attempt.is_new:  # listed before it exists: a name too many is harmless, one too few is not
+                commands += [put(_shard(name), b"", None), append(_shard(name), f"{name}\n".encode())]
+            stored[name] = len(commands), attempt
+            commands.append(put(ITEM + name, attempt.data, reply.token))
+        if commands:
+            replies = await self._stored(commands, flush, stored)
+            for name, (place, attempt) in stored.items():
+                flush.heard(name, attempt, replies[place].line)
+
+    async def _stored(self, commands: Sequence[bytes], flush: Flush, names: Iterable[str]) -> Sequence[Reply]:
+        try:
+            return await self._flushes.exchange(commands)
+        except StoreAway as away:
+            if not isinstance(away, NeverSent):
+                flush.in_doubt.update(names)
+            raise
+
+    def _attempt(self, item: Item, flush: Flush, name: str) -> Attempt:
+        changes = flush.of(name)
+        _, number, quota, seen = item.flushes.get(self._worker, (0, 0, 0, ""))
+        if number == flush.number:  # its reply was lost
+            return Attempt(post(changes, pages_from_text(seen), quota)[0])
+        now_ms = self._clock_ms + _monotonic_ms()
+        item.shelf.forget_expired(now_ms)
+        quota = min(self._limits.max_keys, item.shelf.live + max(0, self._item_size // 2 - item.size) // LARGEST_RECORD)
+        page = item.shelf.page(item.reading, flush.waiting[name])
+        outcomes, entries = post(changes, {name: page}, quota)
+        if name not in entries:
+            return Attempt(outcomes)
+        reading, changed, records = entries[name]
+        item.shelf.keep(end_of_life(now_ms, self._limits.key_life_s), records)
+        flushes = {worker: last for worker, last in item.flushes.items() if last[0] > now_ms}
+        until_ms = now_ms + int(2000 * self._limits.deadline_s) + GRAIN_MS
+        flushes[self._worker] = [until_ms, flush.number, quota, pages_to_text({name: page})]
+        return Attempt(outcomes, _text(reading, item.shelf, flushes), is_new=changed and item.reading.version == 0)
+
+    async def read(self, name: str) -> Reading:
+        """Return value and version of one moment, on a connection that carries no flush."""
+        (reply,) = await self._reads.exchange([gets(ITEM + name)])
+        return _item(name, reply.data).reading
+
+    async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:
+        """Return at most `limit` names greater than `after`, in order; up to about 16,000 names a shard are listed."""
+        shards = await self._reads.exchange([gets(f"{NAMES}{shard:02x}") for shard in range(SHARDS)])
+        names = {name for shard in shards for name in (shard.data or b"").decode().split()}
+        return sorted(name for name in names if name > after)[:limit]
+
+    async def forget(self, name: str) -> None:
+        """Remove a counter and its keys, and its name from the list."""
+        shard = _shard(name)
+        _, listed = await self._reads.exchange([f"delete {ITEM}{name}\r\n".encode(), gets(shard)])
+        while listed.data is not None and name.encode() in listed.data.split():
+            others = b"".join(one + b"\n" for one in listed.data.split() if one != name.encode())
+            _, listed = await self._reads.exchange([put(shard, others, listed.token), gets(shard)])
+
+    async def aclose(self) -> None:
+        """Close both connections."""
+        await self._flushes.aclose()
+        await self._reads.aclose()
+
+
+def _item(name: str, data: bytes | None) -> Item:
+    if data is None:
+        return Item(Reading(), Shelf(), {}, 0)
+    try:
+        head, _, tail = data.partition(b"\n")
+        value, version = head.split()
+        words = json.loads(tail)
+        shelf = Shelf({int(end): records for end, records in words["keys"].items()})
+        return Item(Reading(int(value), int(version)), shelf, words["flushes"], len(data))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreAway(f"memcached holds something else under {ITEM}{name}: delete it there") from error
+
+
+def _text(reading: Reading, shelf: Shelf, flushes: Mapping[str, Any]) -> bytes:
+    words = {"keys": shelf.generations, "flushes": flushes}
+    return f"{reading.value} {reading.version}\n{json.dumps(words, separators=(',', ':'))}".encode()
+
+
+def _shard(name: str) -> str:
+    return f"{NAMES}{zlib.crc32(name.encode()) % SHARDS:02x}"
+
+
+def _monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+def _guarantees(stats: Mapping[str, str], settings: Mapping[str, str]) -> Guarantees:
+    """State what this server, as configured, keeps; what it does not tell counts as the worse."""
+    evicts = settings.get("evictions") != "off"
+    lost = sum(int(stats.get(word, 0)) for word in ("evictions", "slab_reassign_evictions_nomem"))
+    notes = ["memcached keeps nothing: a restart forgets counters and keys, and numbers begin at 1 again"]
+    if evicts:
+        notes.append(
+            f"when its memory is full it evicts counters and keys too ({lost} items so far): run memcached -M, with "
+            "enough -m, and a full one refuses instead"
+        )
+    room = int(settings.get("item_size_max", 1 << 20)) // 2
+    notes.append(f"a counter's live keys share {room // 1024} KiB, about {room // 100} of them; more are refused")
+    return Guarantees(
+        scope="network",
+        atomic=True,
+        durable="none",
+        exactly_once=not evicts,
+        versioned=True,
+        gapless=not evicts,
+        notes=tuple(notes),
+        server=f"memcached {stats.get('version', '')}".strip(),
+    )
+
+
+@asynccontextmanager
+async def open_store(url: str, limits: Limits) -> AsyncIterator[MemcachedStore]:
+    """Connect, read what the server promises, and close both connections at the end. Raises ConfigurationError."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "127.0.0.1", parts.port or 11211
+    except ValueError as error:
+        raise ConfigurationError(f"the memcached URL is wrong ({error}): use memcached://HOST:PORT") from error
+    if parts.username or parts.password or parts.path.strip("/") or parts.query:
+        raise ConfigurationError("the memcached URL has more than a host and a port: use memcached://HOST:PORT")
+    store = MemcachedStore(host, port, limits)
+    try:
+        try:
+            await store.inspect()
+        except StoreAway as away:
+            raise ConfigurationError(f"{away}. Start it, or name another with --url memcached://HOST:PORT") from away
+        yield store
+    finally:
+        await store.aclose()

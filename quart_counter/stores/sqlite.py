@@ -1,0 +1,280 @@
+"""Counters in a SQLite file: durable, shared by all processes of one host, nothing to install.
+
+A flush is one transaction with one commit, in a thread of its own; reads have a second thread and connection. Two
+processes on one file take turns by SQLite's own lock, which a killed process leaves behind at once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+from quart_counter.errors import ConfigurationError
+from quart_counter.model import Change, NotApplied, Outcome, OutcomeUnknown, Reading
+from quart_counter.stores.base import Guarantees, Limits, NeverSent, StoreAway
+from quart_counter.stores.ledger import wanted
+from quart_counter.stores.sql import SWEEP, Loaded, decide
+from quart_counter.stores.thread import Thread
+
+LAYOUT: Final = 1
+APPLICATION: Final = 0x51436E74  # "QCnt"; `file counters.db` prints it
+SCHEMA: Final = files("quart_counter.stores").joinpath("sqlite.sql").read_text()
+NAP_S: Final = 0.001
+SWEEP_UP: Final = "DELETE FROM keys WHERE (name, key) IN (SELECT name, key FROM keys WHERE expires_ms <= ? LIMIT ?)"
+
+# WAL costs one fsync a commit, a rollback journal three. But before 3.51.3 two writers that reset the WAL at one moment
+# can corrupt the file (sqlite.org/wal.html, "the WAL-reset bug"), and several workers are several writers. TRUNCATE,
+# for with synchronous=FULL it also syncs the journal's end, the moment of commit; DELETE leaves that to the folder.
+JOURNAL: Final[Literal["wal", "truncate"]] = "wal" if sqlite3.sqlite_version_info >= (3, 51, 3) else "truncate"
+
+Answer = TypeVar("Answer")
+
+_BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_UNDONE: Final = _BUSY | {sqlite3.SQLITE_FULL}  # a COMMIT that fails like this is rolled back; of others nobody knows
+
+
+class SqliteStore:
+    """Counters shared by every process of this host that opens the same file; an answered change is on the disk."""
+
+    guarantees = Guarantees(
+        scope="host",
+        atomic=True,
+        durable="power_loss",
+        exactly_once=True,
+        versioned=True,
+        gapless=True,
+        server=f"SQLite {sqlite3.sqlite_version}",
+        notes=(
+            f"journal mode {JOURNAL}, synchronous FULL: an answered change is on the disk",
+            "the file must lie on a local disk: network file systems do not keep SQLite's locks",
+        ),
+    )
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self._limits = limits
+        self._writer, self._reader = Writer(path, limits), Reader(path, limits)
+        self._writing = Thread("quart-counter-sqlite-write", "SQLite")
+        self._reading = Thread("quart-counter-sqlite-read", "SQLite")
+
+    async def start(self) -> None:
+        """Open the file and create its tables where they are missing. Raises sqlite3.Error and ConfigurationError."""
+        await self._writing.run(self._writer.open, 2 * self._limits.deadline_s)
+
+    async def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        """Carry out `changes` in order, in one transaction with one commit."""
+        limits = self._limits
+        flush = partial(self._writer.flush, changes, time.monotonic() + limits.deadline_s)
+        try:
+            return await self._writing.run(flush, limits.deadline_s + limits.store_timeout_s)
+        except NeverSent as away:
+            return [NotApplied(str(away))] * len(changes)
+        except StoreAway as away:  # the thread is still in the middle of it
+            return [OutcomeUnknown(str(away))] * len(changes)
+
+    async def read(self, name: str) -> Reading:
+        """Return value and version of one moment."""
+        return await self._ask(self._reading, partial(self._reader.read, name))
+
+    async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:
+        """Return at most `limit` names greater than `after`, in order."""
+        return await self._ask(self._reading, partial(self._reader.names, after, limit))
+
+    async def forget(self, name: str) -> None:
+        """Remove a counter and its keys."""
+        forget = partial(self._writer.forget, name, time.monotonic() + self._limits.deadline_s)
+        await self._ask(self._writing, forget)
+
+    async def _ask(self, thread: Thread, question: Callable[[], Answer]) -> Answer:
+        try:
+            return await thread.run(question, self._limits.deadline_s + self._limits.store_timeout_s)
+        except sqlite3.Error as error:
+            raise StoreAway(f"SQLite could not do it ({error})") from error
+
+    async def aclose(self) -> None:
+        """Close both connections and end both threads."""
+        await self._writing.aclose(self._writer.close, self._limits.deadline_s)
+        await self._reading.aclose(self._reader.close, self._limits.deadline_s)
+
+
+class Writer:
+    """The blocking half that changes the file; every method runs in the writer's thread."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self._path, self._limits = path, limits
+        self._db: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Connect, and create the layout if the file is new; safe when several workers do so at once."""
+        until = time.monotonic() + self._limits.deadline_s
+        db = self._connected(until)
+        _patiently(lambda: db.execute("BEGIN IMMEDIATE"), until)
+        if not _is_ours(db, self._path):
+            for statement in SCHEMA.split(";\n"):
+                db.execute(statement)
+        _patiently(lambda: db.execute("COMMIT"), until)
+
+    def flush(self, changes: Sequence[Change], until: float) -> Sequence[Outcome]:
+        """Carry out `changes` in one transaction; wait for other processes until `until` at most."""
+        try:
+            db = self._connected(until)
+            _patiently(lambda: db.execute("BEGIN IMMEDIATE"), until)  # a plain BEGIN cannot wait once it has read
+            outcomes = _carry_out(db, changes, self._limits)
+        except (sqlite3.Error, ConfigurationError) as error:
+            self.close()
+            return [NotApplied(_words(error))] * len(changes)
+        try:
+            _patiently(lambda: db.execute("COMMIT"), until)
+        except sqlite3.Error as error:
+            self.close()
+            made = NotApplied if _code(error) in _UNDONE else OutcomeUnknown
+            return [made(_words(error))] * len(changes)
+        return outcomes
+
+    def forget(self, name: str, until: float) -> None:
+        """Remove a counter and its keys."""
+        db = self._connected(until)
+        try:
+            _patiently(lambda: db.execute("BEGIN IMMEDIATE"), until)
+            db.execute("DELETE FROM counters WHERE name = ?", (name,))
+            db.execute("DELETE FROM keys WHERE name = ?", (name,))
+            _patiently(lambda: db.execute("COMMIT"), until)
+        except sqlite3.Error:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection; what it had begun is rolled back. The next flush connects anew."""
+        db, self._db = self._db, None
+        if db is not None:
+            db.close()
+
+    def _connected(self, until: float) -> sqlite3.Connection:
+        if self._db is None:
+            # No busy timeout: SQLite's own naps grow to 0.1 s, and so lose every race with a busy process.
+            self._db = db = sqlite3.connect(self._path, timeout=0, isolation_level=None)
+            _patiently(lambda: _is_ours(db, self._path), until)  # before anything that would change a stranger's file
+            _patiently(lambda: _set_journal(db), until)
+        return self._db
+
+
+class Reader:
+    """The blocking half that reads; every method runs in the reader's thread."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self._path, self._limits = path, limits
+        self._db: sqlite3.Connection | None = None
+
+    def read(self, name: str) -> Reading:
+        """Return value and version of one moment."""
+        row = self._connected().execute("SELECT value, version FROM counters WHERE name = ?", (name,)).fetchone()
+        return Reading(*row) if row else Reading()
+
+    def names(self, after: str, limit: int) -> Sequence[str]:
+        """Return at most `limit` names greater than `after`, in order."""
+        question = "SELECT name FROM counters WHERE name > ? AND version > 0 ORDER BY name LIMIT ?"
+        return [name for (name,) in self._connected().execute(question, (after, limit))]
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._db is not None:
+            self._db.close()
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._db is None:
+            self._db = sqlite3.connect(self._path, timeout=self._limits.store_timeout_s, isolation_level=None)
+        return self._db
+
+
+def _carry_out(db: sqlite3.Connection, changes: Sequence[Change], limits: Limits) -> Sequence[Outcome]:
+    """Load, run the model, write; inside a transaction."""
+    outcomes, rows, _ = decide(changes, _load(db, wanted(changes)), limits)
+    db.executemany("REPLACE INTO counters VALUES (?, ?, ?, ?, ?, ?)", rows.counters)
+    db.executemany("REPLACE INTO keys VALUES (?, ?, ?, ?)", rows.keys)
+    if rows.keys:
+        db.execute(SWEEP_UP, (_now_ms(), SWEEP))
+    return outcomes
+
+
+def _load(db: sqlite3.Connection, names: Mapping[str, Sequence[str]]) -> Loaded:
+    now_ms = _now_ms()
+    one_counter = "SELECT name, value, version, generation, newer, older FROM counters WHERE name = ?"
+    one_key = "SELECT name, key, record FROM keys WHERE name = ? AND key = ? AND expires_ms > ?"
+    counters = [row for name in names for row in db.execute(one_counter, (name,))]
+    keys = [row for name, asked in names.items() for key in asked for row in db.execute(one_key, (name, key, now_ms))]
+    return Loaded(now_ms, counters, keys)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _is_ours(db: sqlite3.Connection, path: Path) -> bool:
+    """True for a file of ours, False for an empty one. Raises ConfigurationError for any other."""
+    (application,), (layout,) = (db.execute(f"PRAGMA {mark}").fetchone() for mark in ("application_id", "user_version"))
+    if (application, layout) == (APPLICATION, LAYOUT):
+        return True
+    if application == APPLICATION:
+        raise ConfigurationError(
+            f"{path} has layout {layout}, and this version of quart-counter knows {LAYOUT}: name another file"
+        )
+    if application or layout or db.execute("SELECT 1 FROM sqlite_master").fetchone():
+        raise ConfigurationError(f"{path} is a SQLite database of another program: name another file")
+    return False
+
+
+def _set_journal(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA synchronous = FULL")
+    (mode,) = db.execute(f"PRAGMA journal_mode = {JOURNAL}").fetchone()
+    if mode != JOURNAL:
+        raise sqlite3.OperationalError(f"another program keeps it in journal mode {mode}")
+
+
+def _patiently(step: Callable[[], Answer], until: float) -> Answer:
+    """Try `step` again and again while other processes hold the lock, until `until`."""
+    while True:
+        try:
+            return step()
+        except sqlite3.OperationalError as error:
+            if _code(error) not in _BUSY or time.monotonic() >= until:
+                raise
+        time.sleep(NAP_S)
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code; the rest tells kinds of it apart
+
+
+def _words(error: Exception) -> str:
+    return f"SQLite could not write it ({error})"
+
+
+def _path(url: str) -> Path:
+    """Return the file of `sqlite:counters.db`, `sqlite:/var/lib/counters.db` or `sqlite:///var/lib/counters.db`."""
+    path = url.removeprefix("sqlite:")
+    path = path.removeprefix("//") if path.startswith("///") else path
+    if path in ("", ":memory:") or path.startswith("//"):
+        raise ConfigurationError(f"{url} names no file: use sqlite:counters.db or sqlite:///var/lib/counters.db")
+    return Path(path)
+
+
+@asynccontextmanager
+async def open_store(url: str, limits: Limits) -> AsyncIterator[SqliteStore]:
+    """Open the file, create it if it is missing, and close it at the end. Raises ConfigurationError."""
+    path = _path(url)
+    store = SqliteStore(path, limits)
+    try:
+        try:
+            await store.start()
+        except (sqlite3.Error, StoreAway) as error:
+            raise ConfigurationError(
+                f"the SQLite file {path} cannot be used ({error}): name one in a folder that exists and may be written"
+            ) from error
+        yield store
+    finally:
+        await store.aclose()

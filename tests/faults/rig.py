@@ -1,0 +1,115 @@
+"""What a row runs in: a store of its own, the real service with its workers, and lines that can be broken."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit, urlunsplit
+
+from faults.crowd import Crowd, Wanted
+from faults.proxy import FaultProxy
+from quart_counter.local.mariadb import private_mariadb
+from quart_counter.local.memcached import private_memcached
+from quart_counter.local.postgres import private_postgres
+from quart_counter.local.process import LocalServer
+from quart_counter.local.redis import private_redis
+from quart_counter.server import Service
+from quart_counter.settings import load_settings
+from quart_counter.stores.managed import private_manager
+
+SERVERS = {
+    "redis": private_redis,
+    "postgres": private_postgres,
+    "mysql": private_mariadb,
+    "memcached": lambda: private_memcached(extra_args=["-M"]),  # evicts nothing: what our promise asks for
+}
+UP_S = 20.0
+
+
+@dataclass
+class Rig:
+    """A running service. `line` is the proxy between app and store, `door` the one between clients and app."""
+
+    service: Service
+    crowd: Crowd
+    server: LocalServer | None = None
+    line: FaultProxy | None = None
+    door: FaultProxy | None = None
+    folder: Path = field(default_factory=Path)
+
+    async def all_up(self, but: int = 0) -> float:
+        """Wait until all workers are ready again, none of them `but`; return how long that took."""
+        began = time.monotonic()
+        async with asyncio.timeout(UP_S):
+            while len(self.service.pids) < self.service._settings.workers or but in self.service.pids:
+                await asyncio.sleep(0.005)
+        return time.monotonic() - began
+
+    async def progress(self, changes: int) -> None:
+        """Wait until so many more changes are settled."""
+        until = self.crowd.settled + changes
+        async with asyncio.timeout(2 * UP_S):
+            while self.crowd.settled < until:
+                await asyncio.sleep(0.005)
+
+    async def last_reads(self) -> None:
+        """Read every counter, after every other return."""
+        caller = self.crowd.caller()
+        for name in sorted(self.crowd.names):
+            await caller.settle(Wanted("read", name))
+
+
+@contextmanager
+def store(mode: str, **options: object) -> Iterator[tuple[str, LocalServer | None, Path]]:
+    """A store for one run: its URL, its server if it has one, its folder if it has one."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="quart-counter-faults-")))
+        if mode in SERVERS:
+            server = stack.enter_context(SERVERS[mode](**options))
+            yield server.url, server, folder
+        elif mode == "manager":
+            yield stack.enter_context(private_manager()).url, None, folder
+        else:
+            yield {"lock": "memory:"}.get(mode, f"{mode}:{folder}/counters"), None, folder
+
+
+@asynccontextmanager
+async def rig(
+    mode: str,
+    *,
+    seed: int = 0,
+    workers: int = 2,
+    line: bool = False,
+    door: bool = False,
+    timeout_s: float = 15.0,
+    knows_workers: bool = False,
+    server_options: dict[str, object] | None = None,
+    **settings: object,
+) -> AsyncIterator[Rig]:
+    """Start all of it on free ports of the loopback, and leave nothing behind."""
+    with store(mode, **(server_options or {})) as (url, server, folder):
+        async with FaultProxy(*_place(url), seed=seed) as proxy:
+            given = {"mode": mode, "url": _through(proxy, url) if line else url, "workers": workers, **settings}
+            ready = load_settings({}, bind="127.0.0.1:0", lab=knows_workers and mode != "lock", **given)
+            async with Service(ready) as service, FaultProxy(*_place(service.url), seed=seed + 1) as front:
+                crowd = Crowd(f"http://{front.address}" if door else service.url, timeout_s=timeout_s)
+                crowd.knows_workers = knows_workers
+                try:
+                    yield Rig(service, crowd, server, proxy if line else None, front if door else None, folder)
+                finally:
+                    crowd.close()
+                    await asyncio.sleep(0)
+
+
+def _place(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return ("127.0.0.1", parts.port or 1) if parts.netloc else ("127.0.0.1", 1)
+
+
+def _through(proxy: FaultProxy, url: str) -> str:
+    parts = urlsplit(url)
+    login = parts.netloc.rpartition("@")[0]
+    return urlunsplit(parts._replace(netloc=f"{login}@{proxy.address}" if login else proxy.address))

@@ -1,0 +1,170 @@
+"""The page and its form, without JavaScript: a number, three buttons, and what just happened, said once."""
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+from quart import Quart
+from quart.typing import TestClientProtocol as Client
+
+from quart_counter import create_app
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+@pytest.fixture
+async def app() -> AsyncIterator[Quart]:
+    app = create_app(mode="lock")
+    async with app.test_app():
+        yield app
+
+
+@pytest.fixture
+def browser(app: Quart) -> Client:
+    """It keeps cookies, as browsers do."""
+    return app.test_client()
+
+
+async def page(browser: Client) -> str:
+    reply = await browser.get("/")
+    assert (reply.status_code, reply.content_type) == (200, "text/html; charset=utf-8")
+    assert reply.headers["Cache-Control"] == "no-store"
+    return await reply.get_data(as_text=True)
+
+
+def shown(html: str) -> str:
+    """The number on the ticket."""
+    found = re.search(r'<p class="value"[^>]*>(-?\d+)</p>', html)
+    assert found is not None
+    return found[1]
+
+
+async def press(browser: Client, action: str) -> None:
+    reply = await browser.post("/", form={"action": action})
+    assert (reply.status_code, reply.headers["Location"]) == (303, "/")
+    assert reply.headers["Cache-Control"] == "no-store"
+
+
+async def test_it_shows_the_value(browser: Client) -> None:
+    assert shown(await page(browser)) == "0"
+    for _ in range(7):
+        await browser.post("/counters/visits/increment")
+    assert shown(await page(browser)) == "7"
+
+
+async def test_each_press_is_told_once(browser: Client) -> None:
+    for number in range(1, 8):
+        await press(browser, "increment")
+        html = await page(browser)
+        assert f"You are number {number}" in html
+        assert shown(html) == str(number)
+    assert "You are number" not in await page(browser)
+
+
+async def test_down_and_reset(browser: Client) -> None:
+    await press(browser, "decrement")
+    assert "The counter is at -1" in (html := await page(browser))
+    assert shown(html) == "-1"
+    await press(browser, "reset")
+    assert shown(await page(browser)) == "0"
+
+
+async def test_what_is_refused_is_told_too(browser: Client) -> None:
+    await browser.put("/counters/visits", json={"value": 2**53 - 1})
+    await press(browser, "increment")
+    html = await page(browser)
+    assert "Nothing was changed" in html
+    assert shown(html) == str(2**53 - 1)
+
+
+async def test_two_visitors_do_not_see_each_others_number(app: Quart) -> None:
+    alice, bob = app.test_client(), app.test_client()
+    await press(alice, "increment")
+    await press(bob, "increment")
+    assert "You are number 1" in await page(alice)
+    assert "You are number 2" in await page(bob)
+
+
+async def test_the_cookie_is_for_this_site_only(browser: Client) -> None:
+    reply = await browser.post("/", form={"action": "increment"})
+    cookie = reply.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+
+
+async def test_a_worker_reads_the_cookie_that_another_signed() -> None:
+    """`serve` gives all its workers one secret."""
+    first, second = (create_app(mode="lock", secret_key="shared") for _ in range(2))
+    async with first.test_app(), second.test_app():
+        signed = await first.test_client().post("/", form={"action": "increment"})
+        cookie = signed.headers["Set-Cookie"].partition(";")[0]
+        reply = await second.test_client().get("/", headers={"Cookie": cookie})
+        assert "You are number 1" in await reply.get_data(as_text=True)
+
+
+@pytest.mark.parametrize("cookie", ["session=", "session=x", "session=.eJx.y.z", "session=\xff", "=;;;", "a" * 5000])
+async def test_a_cookie_of_nobody_is_ignored(browser: Client, cookie: str) -> None:
+    reply = await browser.get("/", headers={"Cookie": cookie})
+    assert reply.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
+)
+async def test_other_sites_cannot_press(browser: Client, headers: dict[str, str]) -> None:
+    reply = await browser.post("/", form={"action": "increment"}, headers=headers)
+    assert (reply.status_code, reply.content_type) == (403, "application/problem+json")
+    assert shown(await page(browser)) == "0"
+
+
+@pytest.mark.parametrize(
+    ("media", "body", "status"),
+    [
+        ("application/x-www-form-urlencoded", b"action=double", 422),
+        ("application/x-www-form-urlencoded", b"action=", 422),
+        ("application/x-www-form-urlencoded", b"Action=increment", 422),
+        ("application/x-www-form-urlencoded", b"action=\xff", 422),
+        ("application/x-www-form-urlencoded", b"action=%ff%00", 422),
+        ("application/x-www-form-urlencoded", b"", 422),
+        ("application/x-www-form-urlencoded", b"action=double&x=" + b"x" * 60_000, 422),
+        ("application/x-www-form-urlencoded", b"action=increment&x=" + b"x" * 70_000, 413),
+        ("application/x-www-form-urlencoded", b"&".join(b"a%d=1" % i for i in range(5000)), 422),
+        ("application/json", b'{"action": "increment"}', 422),
+        ("text/plain", b"action=increment", 422),
+        ("multipart/form-data", b"action=increment", 422),
+        ("multipart/form-data; boundary=", b"--\r\n", 422),
+        ("multipart/form-data; boundary=x", b"--x\r\nnothing here", 422),
+        ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="action"\r\n\r\nincr', 422),
+        ("multipart/form-data; boundary=x", b"--x\r\n\r\n\r\n--x--\r\n", 422),
+        ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: nonsense\r\n\r\na\r\n--x--\r\n", 422),
+        ("multipart/form-data; boundary=x", b"x" * 70_000, 413),
+        ("multipart/form-data; boundary=" + "y" * 300, b"--x\r\n", 422),
+        ("\xff", b"action=increment", 422),
+    ],
+)
+async def test_broken_forms_change_nothing(browser: Client, media: str, body: bytes, status: int) -> None:
+    reply = await browser.post("/", data=body, headers={"Content-Type": media})
+    assert (reply.status_code, reply.content_type) == (status, "application/problem+json"), await reply.get_data()
+    assert shown(await page(browser)) == "0"
+
+
+async def test_a_multipart_form_is_a_form(browser: Client) -> None:
+    part = b'--x\r\nContent-Disposition: form-data; name="action"\r\n\r\nincrement\r\n--x--\r\n'
+    reply = await browser.post("/", data=part, headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert reply.status_code == 303
+
+
+async def test_it_needs_nothing_from_elsewhere(browser: Client) -> None:
+    """No script, no other host: it works in a cellar."""
+    html = await page(browser)
+    assert "<script" not in html
+    links = re.findall(r'(?:href|src|action)="([^"]*)"', html)
+    assert links
+    assert all(link.startswith("/") and not link.startswith("//") for link in links)
+
+
+async def test_its_files_are_there(browser: Client) -> None:
+    for path in re.findall(r'href="(/static/[^"]*)"', await page(browser)):
+        assert (await browser.get(path)).status_code == 200
+    assert (await browser.get("/static/../app.py")).status_code == 404
+    assert (await browser.get("/static/%2e%2e/%2e%2e/app.py")).status_code == 404
