@@ -32,6 +32,8 @@ FLOORS: Mapping[str, int] = {
     "stores.memcached_wire": 1,
     "stores.mysql_session": 1,
     "stores.postgres_session": 1,
+    "stores.redis_session": 1,
+    "stores.redis_wire": 1,
     "stores.managed": 1,
     "stores.memory": 1,
     "stores.redis": 1,
@@ -85,7 +87,7 @@ FLOORS: Mapping[str, int] = {
 BACKENDS = ("memory", "redis", "sqlite", "postgres", "mysql", "memcached", "manager", "file")
 STORES = {f"stores.{backend}" for backend in BACKENDS}  # the others beside them are what stores share
 LOWEST_FLOOR = {"quart": 3, "werkzeug": 3, "hypercorn": 4, "click": 5}  # who may say `request`, serve, and print
-HOMES = {"httpx": {"client", "lab.load"}, "redis": {"stores.redis", "lab.exhibits"}}
+HOMES = {"httpx": {"client", "lab.load"}, "redis": {"stores.redis", "stores.redis_session", "stores.redis_wire", "lab.exhibits"}}
 
 
 @dataclass(frozen=True)

@@ -16,66 +16,27 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import redis.asyncio as aioredis
-from redis.asyncio.connection import BlockingConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import (
-    BusyLoadingError,
-    ClusterDownError,
-    NoPermissionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
+from redis.exceptions import BusyLoadingError, NoPermissionError, NoScriptError, RedisError, ResponseError
 
 from quart_counter.errors import ConfigurationError
-from quart_counter.model import (
-    MAX_VALUE,
-    Applied,
-    Change,
-    NotApplied,
-    Outcome,
-    OutcomeUnknown,
-    Reading,
-    Refused,
-    Step,
-    fingerprint,
-    fold,
-    unfold,
-)
-from quart_counter.stores.base import Guarantees, Limits, NeverSent, StoreAway, answered
+from quart_counter.model import MAX_VALUE, Change, NotApplied, Outcome, OutcomeUnknown, Reading, fold
+from quart_counter.stores import redis_wire as wire
+from quart_counter.stores.base import Limits, NeverSent, StoreAway, answered
+from quart_counter.stores.redis_session import check_options, guarantees, pool
+from quart_counter.stores.redis_wire import Part
 
 SCRIPT: Final = files("quart_counter.stores").joinpath("apply.lua").read_text()
 SCRIPT_SHA: Final = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()  # Redis names scripts by it
 NAMES: Final = "qc:names"
 READ_CONNECTIONS: Final = 8
-
-# Errors that the script's first command or the server's front door gives: nothing was written.
-_NO_EFFECT_TYPES = (  # redis-py strips the code from these; MASTERDOWN is a ClusterDownError to it
-    OutOfMemoryError,
-    ReadOnlyError,
-    NoPermissionError,
-    ClusterDownError,
-)
-_NO_EFFECT_CODES = ("MISCONF", "WRONGTYPE", "NOREPLICAS")
-
-
-class Part(NamedTuple):
-    """One counter's share of a flush: its steps, and where their changes stand in the flush."""
-
-    name: str
-    steps: Sequence[Step]
-    positions: Sequence[int]
 
 
 class RedisStore:
@@ -86,14 +47,22 @@ class RedisStore:
         self._worker = secrets.token_hex(8)
         self._number = 0
         self._one_at_a_time = asyncio.Lock()  # the server keeps this worker's last flush only: an earlier one is late
-        self._flushes = _pool(url, limits, connections=1)
-        self._reads = aioredis.Redis(connection_pool=_pool(url, limits, connections=READ_CONNECTIONS))
-        self.guarantees = _guarantees({}, {})
+        self._flushes = pool(url, limits, connections=1)
+        self._reads = aioredis.Redis(connection_pool=pool(url, limits, connections=READ_CONNECTIONS))
+        self.guarantees = guarantees({}, {})
 
     async def inspect(self) -> None:
         """Read the server's settings and state the guarantees that they allow."""
-        info = await self._ask(self._reads.info("everything"))
-        self.guarantees = _guarantees(info, await self._settings())
+        self.guarantees = guarantees(await self._info(), await self._settings())
+
+    async def _info(self) -> dict[str, Any]:
+        try:
+            info: dict[str, Any] = await self._ask(self._reads.info("everything"))
+            return info
+        except StoreAway as away:
+            if not isinstance(away.__cause__, NoPermissionError):
+                raise
+            return {}  # it is there, and forbids the question; what cannot be read counts as none
 
     async def _settings(self) -> dict[str, str]:
         try:
@@ -106,9 +75,9 @@ class RedisStore:
         """Carry out `changes` in order, one Lua run a name, all names in one round trip; one flush at a time."""
         outcomes: list[Outcome] = [NotApplied("the flush did not reach this change")] * len(changes)
         async with self._one_at_a_time:
-            again = await self._flush(list(_parts(changes, fold)), outcomes)
+            again = await self._flush(list(wire.parts(changes, fold)), outcomes)
             if again:  # a folded run would have passed the cap: nothing from it on was applied, so try each by itself
-                alone = _parts([changes[i] for i in again], _each)
+                alone = wire.parts([changes[i] for i in again], wire.each)
                 parts = [part._replace(positions=[again[i] for i in part.positions]) for part in alone]
                 await self._flush(parts, outcomes)
         return outcomes
@@ -127,7 +96,7 @@ class RedisStore:
             return []
         again: list[int] = []
         for part, reply in zip(parts, replies, strict=True):
-            again += _hand_out(part, reply, outcomes)
+            again += wire.hand_out(part, reply, outcomes)
         return again
 
     def _commands(self, parts: Sequence[Part]) -> list[tuple[Any, ...]]:
@@ -139,8 +108,8 @@ class RedisStore:
         for name, steps, _ in parts:
             home = f"qc:{{{name}}}"
             keys = (home, f"{home}:flush:{self._worker}", f"{home}:keys:", NAMES)
-            wire = json.dumps([_wire(step) for step in steps], separators=(",", ":"))
-            commands.append(("EVALSHA", SCRIPT_SHA, len(keys), *keys, *arguments, name, wire))
+            rows = json.dumps([wire.as_json_row(step) for step in steps], separators=(",", ":"))
+            commands.append(("EVALSHA", SCRIPT_SHA, len(keys), *keys, *arguments, name, rows))
         return commands
 
     async def _round_trip(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -163,7 +132,7 @@ class RedisStore:
                     return replies
                 finally:
                     await self._flushes.release(connection)
-        except (RedisError, OSError, TimeoutError) as error:
+        except (RedisError, OSError, TimeoutError, ValueError) as error:
             raise (StoreAway if sent else NeverSent)(_away(error)) from error
 
     async def read(self, name: str) -> Reading:
@@ -186,48 +155,13 @@ class RedisStore:
         try:
             async with asyncio.timeout(self._limits.store_timeout_s):
                 return await question
-        except (RedisError, OSError, TimeoutError) as error:
+        except (RedisError, OSError, TimeoutError, ValueError) as error:
             raise StoreAway(_away(error)) from error
 
     async def aclose(self) -> None:
         """Close both pools."""
         await self._flushes.aclose()
         await self._reads.connection_pool.aclose()
-
-
-def _pool(url: str, limits: Limits, connections: int) -> BlockingConnectionPool:
-    # Protocol 2: with 3, redis-py 8.1 skips the check for a leftover reply, which would go to the next caller.
-    return BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,
-        timeout=limits.store_timeout_s,
-        protocol=2,
-        retry=Retry(NoBackoff(), 0),
-        socket_connect_timeout=limits.store_timeout_s,
-        decode_responses=True,
-    )
-
-
-def _parts(changes: Sequence[Change], into_steps: Any) -> Iterable[Part]:
-    """Split a flush by name, keeping the order within each."""
-    positions: dict[str, list[int]] = {}
-    for position, change in enumerate(changes):
-        positions.setdefault(change.name, []).append(position)
-    for name, places in positions.items():
-        yield Part(name, list(into_steps([changes[i] for i in places])), places)
-
-
-def _each(changes: Sequence[Change]) -> Iterable[Step]:
-    return (Step([change], change.by) for change in changes)
-
-
-def _wire(step: Step) -> list[object]:
-    change = step.changes[0]
-    if len(step.changes) > 1:
-        return [step.by, len(step.changes)]
-    optional = (change.value, change.limit, change.floor, change.if_version, change.key)
-    words = [False if part is None else part for part in optional]
-    return [change.by, 1, *words, fingerprint(change)] if any(part is not None for part in optional) else [change.by, 1]
 
 
 async def _reply(connection: Any) -> Any:
@@ -241,89 +175,15 @@ def _is_busy(reply: object) -> bool:
     return isinstance(reply, ResponseError) and str(reply).startswith("BUSY ")
 
 
-def _hand_out(part: Part, reply: Any, outcomes: list[Outcome]) -> list[int]:
-    """Turn one counter's reply into outcomes; return the positions from a folded run that met the cap on."""
-    if isinstance(reply, ResponseError):
-        for position in part.positions:
-            outcomes[position] = _from_error(reply)
-        return []
-    words = reply.split(" ")
-    start = 0
-    for i, step in enumerate(part.steps):
-        code, value, version, replayed = words[4 * i : 4 * i + 4]
-        positions = part.positions[start : start + len(step.changes)]
-        start += len(step.changes)
-        if code == "cap" and len(positions) > 1:
-            return list(part.positions[start - len(positions) :])  # the script stopped here, so the order is kept
-        answers = _answers(step, code, Reading(int(value), int(version)), replayed == "1")
-        for position, answer in zip(positions, answers, strict=True):
-            outcomes[position] = answer
-    return []
-
-
-def _answers(step: Step, code: str, reading: Reading, replayed: bool) -> Sequence[Outcome]:
-    if len(step.changes) > 1:
-        return unfold(step, reading)
-    if code == "applied":
-        return [Applied(*reading, replayed)]
-    if code == "quota":
-        return [NotApplied(f"{step.changes[0].name} is at its quota of live idempotency keys")]
-    return [Refused(code, *reading, replayed)]  # type: ignore[arg-type]  # the script's codes are the model's reasons
-
-
-def _from_error(error: ResponseError) -> Outcome:
-    sentence = f"Redis refused: {error}"
-    harmless = isinstance(error, _NO_EFFECT_TYPES) or str(error).startswith(_NO_EFFECT_CODES)
-    return NotApplied(sentence) if harmless else OutcomeUnknown(sentence)
-
-
 def _away(error: BaseException) -> str:
     return f"Redis does not answer ({str(error) or type(error).__name__})"
-
-
-def _guarantees(info: dict[str, Any], settings: dict[str, str]) -> Guarantees:
-    """State what this server, as configured, keeps; `info` and `settings` are empty before it was asked."""
-    notes = []
-    evicts = info.get("maxmemory", 0) and info.get("maxmemory_policy") != "noeviction"
-    if evicts:
-        notes.append(
-            f"maxmemory-policy is {info['maxmemory_policy']}: Redis may forget counters and keys; "
-            "run CONFIG SET maxmemory-policy noeviction"
-        )
-    durable = "none"
-    if info.get("aof_enabled"):
-        fsync = settings.get("appendfsync")
-        durable = "power_loss" if fsync == "always" else "crash"
-        notes.append(f"append-only file on, fsync {fsync or 'unknown'}")
-        if fsync != "always":
-            notes.append("a power cut may lose about the last 2 seconds; appendfsync always does not")
-    elif settings.get("save"):
-        durable = "restart"
-        notes.append("snapshots only: a crash loses what came after the last one; CONFIG SET appendonly yes keeps it")
-    else:
-        notes.append("no append-only file: a restart of Redis forgets all; CONFIG SET appendonly yes keeps it")
-    return Guarantees(
-        scope="network",
-        atomic=True,
-        durable="none" if evicts else durable,  # type: ignore[arg-type]
-        exactly_once=not evicts,
-        versioned=True,
-        gapless=True,
-        notes=tuple(notes),
-        server=_server(info),
-    )
-
-
-def _server(info: dict[str, Any]) -> str:
-    if "valkey_version" in info:
-        return f"Valkey {info['valkey_version']}"
-    return f"Redis {info.get('redis_version', '')}".rstrip()
 
 
 @asynccontextmanager
 async def open_store(url: str, limits: Limits) -> AsyncIterator[RedisStore]:
     """Connect, read what the server promises, and close both pools at the end. Raises ConfigurationError."""
     try:
+        check_options(url)
         store = RedisStore(url, limits)
     except ValueError:  # its words may repeat a piece of the password
         raise ConfigurationError(

@@ -21,7 +21,8 @@ from quart_counter.errors import ConfigurationError
 from quart_counter.local.process import LocalServer, free_port
 from quart_counter.model import MAX_VALUE, Applied, Change, NotApplied, OutcomeUnknown, Reading, fold
 from quart_counter.stores import Limits, Store, StoreAway, open_store
-from quart_counter.stores.redis import READ_CONNECTIONS, RedisStore, _from_error, _parts
+from quart_counter.stores.redis import READ_CONNECTIONS, RedisStore
+from quart_counter.stores.redis_wire import from_error, parts
 from stores.contract import Model, fresh, words
 
 QUICK = Limits(store_timeout_s=0.2, deadline_s=0.5, key_life_s=60.0)
@@ -365,7 +366,7 @@ class TestTheScript:
             flushes = []
             for _ in range(2):
                 store._number += 1
-                flushes += store._commands(list(_parts([Change(name), Change(name, key="k"), Change(name)], fold)))
+                flushes += store._commands(list(parts([Change(name), Change(name, key="k"), Change(name)], fold)))
             older, newer = flushes
             once = await direct.execute_command(*older)
             assert await direct.execute_command(*older) == once == "applied 11 2 0 applied 12 3 0 applied 13 4 0"
@@ -526,11 +527,11 @@ class TestOneNameFails:
         "code", ["OOM", "READONLY", "NOPERM", "MISCONF", "WRONGTYPE", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN"]
     )
     def test_these_errors_say_that_nothing_was_written(self, code):
-        assert isinstance(_from_error(spoken(f"{code} and why")), NotApplied)
+        assert isinstance(from_error(spoken(f"{code} and why")), NotApplied)
 
     @pytest.mark.parametrize("code", ["ERR", "LATE", "UNKILLABLE"])
     def test_every_other_error_leaves_it_open(self, code):
-        assert isinstance(_from_error(spoken(f"{code} and why")), OutcomeUnknown)
+        assert isinstance(from_error(spoken(f"{code} and why")), OutcomeUnknown)
 
 
 def spoken(line: str) -> ResponseError:
@@ -607,7 +608,6 @@ class TestGuarantees:
             assert store.guarantees.durable == durable
             assert await store.apply([Change(fresh())]) == [Applied(1, 1)]
 
-    @pytest.mark.xfail(strict=True, reason="BUG: without INFO it does not open, though the law says: counts as none")
     async def test_without_info_it_opens_and_promises_nothing(self, admin, own):
         async with user(admin, own, "+@all -config -info") as url, open_store(url, PATIENT) as store:
             assert store.guarantees.durable == "none"
@@ -645,7 +645,6 @@ async def test_what_cannot_be_opened_is_told_in_one_sentence_without_the_passwor
         assert word in sentence
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="BUG: an option that redis-py does not know is a traceback")
 async def test_an_option_in_the_url_that_means_nothing_is_named(url):
     with pytest.raises(ConfigurationError, match="nonsense"):
         async with open_store(f"{url}?nonsense=1", QUICK):
@@ -655,7 +654,7 @@ async def test_an_option_in_the_url_that_means_nothing_is_named(url):
 @pytest.mark.parametrize(
     "option",
     [
-        pytest.param("protocol=3", marks=pytest.mark.xfail(strict=True, reason="BUG: URL options beat ours")),
+        "protocol=3",
         "retry_on_timeout=yes",
         "max_connections=5",
         "decode_responses=no",
@@ -744,12 +743,11 @@ async def test_in_another_database_of_the_server(own, admin):
         assert await other.read(name) == Reading(0, 0)
 
 
-PARSER = pytest.mark.xfail(strict=True, reason="BUG: redis-py's parser raises ValueError, which nobody maps")
 GARBAGE = [
     b"HTTP/1.1 400 Bad Request\r\n\r\n",
     b"\x16\x03\x01\r\n",
     b"-ERR go away\r\n",
-    pytest.param(b"*x\r\n", marks=PARSER),
+    b"*x\r\n",
 ]
 
 
