@@ -23,6 +23,7 @@ from quart_counter.model import (
     Change,
     NotApplied,
     Outcome,
+    OutcomeUnknown,
     Reading,
     Record,
     Refused,
@@ -390,18 +391,19 @@ class StoreContract:
         loop = asyncio.get_running_loop()
         for life_s in (0.25, 1.0, 4.0):
             name = fresh()
-            limits = Limits(store_timeout_s=life_s / 10, deadline_s=life_s / 10, key_life_s=life_s)
+            limits = Limits(store_timeout_s=life_s / 3, deadline_s=life_s / 3, key_life_s=life_s)
             async with open_it(limits) as store:
                 sent = loop.time()
-                assert await store.apply([Change(name, key="k")]) == [Applied(1, 1)]
+                [first] = await store.apply([Change(name, key="k")])
                 answered = loop.time()
-                await asyncio.sleep(sent + 0.7 * life_s - loop.time())
-                late = await store.apply([Change(name, key="k")])
-                if loop.time() - sent >= life_s:
-                    continue  # this machine was too slow for so short a life
-                assert late == [Applied(1, 1, replayed=True)]
+                await asyncio.sleep(sent + 0.6 * life_s - loop.time())
+                [late] = await store.apply([Change(name, key="k")])
+                in_time = loop.time() - sent < life_s
                 await asyncio.sleep(answered + 2 * life_s + 0.01 - loop.time())
-                assert await store.apply([Change(name, key="k")]) == [Applied(2, 2)]
+                [after] = await store.apply([Change(name, key="k")])
+                if not in_time or any(isinstance(one, NotApplied | OutcomeUnknown) for one in (first, late, after)):
+                    continue  # this machine was too slow for so short a life
+                assert (first, late, after) == (Applied(1, 1), Applied(1, 1, replayed=True), Applied(2, 2))
                 return
         pytest.fail("this machine did not get three steps done in four seconds")
 

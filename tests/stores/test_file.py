@@ -316,6 +316,19 @@ async def test_forgetting_leaves_no_file(url, place):
         assert await store.apply([Change("tickets")]) == [Applied(1, 1)]
 
 
+async def test_forgetting_waits_for_the_lock_and_not_for_ever(url, place):
+    async with open_store(url, QUICK) as store:
+        await store.apply([Change("tickets")])
+        holder = holding(place)
+        with pytest.raises(StoreAway):
+            await store.forget("tickets")
+        waiting = asyncio.create_task(store.forget("tickets"))
+        await asyncio.sleep(0.05)
+        kill(holder)
+        await waiting
+        assert await store.read("tickets") == Reading(0, 0)
+
+
 async def test_a_lock_file_forgotten_between_opening_and_locking_it_locks_nothing(url, place, monkeypatch):
     """That inode has no name any more, and a rival holds the one that stands in its place."""
     lock, flock = place / "tickets.lock", fcntl.flock

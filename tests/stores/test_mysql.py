@@ -40,9 +40,6 @@ class Mysql:
         question = f"SELECT count(*) - 1 FROM information_schema.processlist WHERE db = '{database}'"
         return (await self.ask(url, question))[0][0]  # without the one that asks
 
-    async def deadlocks(self, url: str) -> int:
-        return int((await self.ask(url, "SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'"))[0][1])
-
     async def database(self, url: str) -> str:
         name = f"d{secrets.token_hex(8)}"
         await self.ask(url, f"CREATE DATABASE {name}")

@@ -41,10 +41,6 @@ class Postgres:
         where = "application_name = 'quart-counter' AND datname = current_database()"
         return (await self.ask(url, f"SELECT count(*) FROM pg_stat_activity WHERE {where}"))[0][0]
 
-    async def deadlocks(self, url: str) -> int:
-        # its statistics arrive late; a session of its own that ended has handed in its part
-        return (await self.ask(url, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"))[0][0]
-
     async def database(self, url: str) -> str:
         name = f"d{secrets.token_hex(8)}"
         await self.ask(url, f"CREATE DATABASE {name}")
