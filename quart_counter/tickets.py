@@ -28,7 +28,7 @@ _CREATE: Final = f"CREATE TABLE IF NOT EXISTS {TABLE} (name varchar(64) PRIMARY 
 # Two that create a table at once collide in PostgreSQL's catalogue, IF NOT EXISTS or not.
 _ONE_AT_A_TIME: Final = f"SELECT pg_advisory_xact_lock(hashtext('{TABLE}'))"
 _NEXT: Final = (
-    f"INSERT INTO {TABLE} (name, value) VALUES ($1, 1) "
+    f"INSERT INTO {TABLE} (name, value) VALUES ({{}}, 1) "
     f"ON CONFLICT (name) DO UPDATE SET value = {TABLE}.value + 1 RETURNING value"
 )
 _UNDEFINED_TABLE: Final = "42P01"  # PostgreSQL's code
@@ -80,7 +80,7 @@ def _refuse_without(transaction: bool, remedy: str) -> None:
 async def _from_postgres(name: str, connection: Any) -> int:
     _refuse_without(connection.is_in_transaction(), "inside `async with connection.transaction():`")
     try:
-        return int(await connection.fetchval(_NEXT, name))
+        return int(await connection.fetchval(_NEXT.format("$1"), name))
     except Exception as error:
         if getattr(error, "sqlstate", None) == _UNDEFINED_TABLE:
             raise _no_table() from error
@@ -103,7 +103,7 @@ async def _from_sqlite(name: str, connection: Any) -> int:
 
 
 async def _row_of(name: str, connection: Any) -> int:
-    async with connection.execute(_NEXT, (name,)) as cursor:
+    async with connection.execute(_NEXT.format("?"), (name,)) as cursor:
         cursor.row_factory = None  # the connection's own may make anything of a row
         [[value]] = await cursor.fetchall()
         return int(value)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import ExitStack, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any, Final, Self
 
 from quart_counter.lab.backends import Backend, backend
@@ -21,6 +22,7 @@ from quart_counter.settings import MODES
 
 # The same at every start, as a service that is meant to last has it: with a new one every cookie would be void.
 SECRET_KEY: Final = "the lab's own, for a run of seconds on the loopback"
+NAP_S: Final = 0.005
 
 
 class House:
@@ -90,12 +92,19 @@ class House:
 
     async def kill_one(self) -> None:
         """Kill -9 one worker."""
-        _kill(self.service.pids[0])
+        await self._kill(self.service.pids[:1])
 
     async def kill_all(self) -> None:
         """Kill -9 every worker."""
-        for pid in self.service.pids:
-            _kill(pid)
+        await self._kill(self.service.pids)
+
+    async def _kill(self, pids: Sequence[int]) -> None:
+        """Kill these and return when the service has noticed; an experiment without a victim would prove nothing."""
+        assert pids, "no worker is ready"
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        while not self.service.ended.done() and set(pids) & set(self.service.pids):
+            await asyncio.sleep(NAP_S)
 
     async def restart_store(self) -> None:
         """Stop the store in good order and start it; where it lives in the service, the service."""
@@ -115,7 +124,3 @@ class House:
         await asyncio.to_thread(server.kill)
         await asyncio.to_thread(server.start)
 
-
-def _kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)

@@ -38,7 +38,7 @@ class Plan:
 
 
 FULL: Final = Plan(clients=100, requests=300, priced=3200, together=2)
-QUICK: Final = Plan(clients=50, requests=50, priced=480, together=3)
+QUICK: Final = Plan(clients=50, requests=50, priced=384, together=3)
 
 
 @dataclass
@@ -129,7 +129,8 @@ async def _measure(row: Row, plan: Plan, turn: asyncio.Semaphore, houses: dict[s
 def _experiments(house: House, plan: Plan) -> Sequence[tuple[str, Callable[[], Awaitable[Any]]]]:
     """Return the experiments in an order in which each leaves a service that the next can use.
 
-    Numbers in the worker's memory: its kill is the end of the store too, so one experiment answers both, the last.
+    A store without a server lives in the workers: with one worker, its kill is the store's, and the last experiment
+    answers both.
     """
 
     def right(workers: int) -> Callable[[], Awaitable[str]]:
@@ -144,7 +145,7 @@ def _experiments(house: House, plan: Plan) -> Sequence[tuple[str, Callable[[], A
     once = ("exactly_once", lambda: trials.counts_once(house))
     restart = ("store_restart", lambda: trials.survives(house, house.restart_store))
     crash = ("store_kill", lambda: trials.survives(house, house.crash_store))
-    if house.in_worker:
+    if house.backend.server is None:
         return [*first, restart, ("right_1", right_with_one), once, crash]
     kill = ("worker_kill", lambda: trials.survives(house, house.kill_one))
     return [*first, once, kill, restart, crash, ("right_1", right_with_one)]

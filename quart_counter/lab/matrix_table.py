@@ -90,7 +90,7 @@ def markdown(rows: Sequence[Row]) -> Iterator[str]:
         cells = [_cell(row, column) for column in TITLES]
         cells = [f"**{cell}**" if row.differs(column) else cell for column, cell in zip(TITLES, cells, strict=True)]
         yield f"| `{cells[0]}` | {' | '.join(cells[1:])} |"
-    yield from _remarks(rows)
+    yield from (f"- {line.strip()}" if line else "" for line in _remarks(rows))
 
 
 def _cell(row: Row, column: str) -> str:

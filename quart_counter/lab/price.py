@@ -21,7 +21,7 @@ from quart_counter.lab.load import NoAnswer, Target
 from quart_counter.lab.race import percentile_ms
 
 CONNECTIONS: Final = 32
-WARM_UP: Final = 4  # requests on each connection before the clock starts
+WARM_UP: Final = 2  # requests on each connection before the clock starts
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _COOKIE: Final = re.compile(rb"\r\nset-cookie: *([^;\r]+)", re.IGNORECASE)
 

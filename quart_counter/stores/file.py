@@ -50,26 +50,34 @@ class FileStore:
 
     async def read(self, name: str) -> Reading:
         """Return value and version of one moment, without waiting for a flush."""
-        return await self._ask(self._reader, partial(self._folder.read, name))
+        return await self._ask(self._reader, partial(self._folder.read, name), self._limits.store_timeout_s)
 
     async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:
         """Return at most `limit` names greater than `after`, in order."""
-        return await self._ask(self._reader, partial(self._folder.names, after, limit))
+        return await self._ask(self._reader, partial(self._folder.names, after, limit), self._limits.deadline_s)
 
     async def forget(self, name: str) -> None:
         """Remove a counter and its keys."""
-        await self._ask(self._writer, partial(self._folder.forget, name))
+        await self._ask(self._writer, partial(self._folder.forget, name), self._limits.deadline_s)
 
-    async def _ask(self, thread: Thread, job: Callable[[], Answer]) -> Answer:
-        try:
-            return await thread.run(job, self._limits.store_timeout_s)
-        except (OSError, ValueError) as error:
-            raise StoreAway(f"the counter's file cannot be used ({error})") from error
+    async def _ask(self, thread: Thread, job: Callable[[], Answer], timeout_s: float) -> Answer:
+        answer = await thread.run(partial(_answer, job), timeout_s)
+        if isinstance(answer, StoreAway):
+            raise answer
+        return answer
 
     async def aclose(self) -> None:
         """Let both threads finish what they began."""
         for thread in (self._writer, self._reader):
             await thread.aclose(lambda: None, self._limits.store_timeout_s)
+
+
+def _answer(job: Callable[[], Answer]) -> Answer | StoreAway:
+    """Return what went wrong instead of raising it: a caller that left does not collect what its job raises."""
+    try:
+        return job()
+    except (OSError, ValueError) as error:
+        return StoreAway(f"the counter's file cannot be used ({error})")
 
 
 def _prepared(path: Path) -> Path:

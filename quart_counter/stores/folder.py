@@ -21,7 +21,7 @@ import secrets
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -190,10 +190,14 @@ class Folder:
 
     def forget(self, name: str) -> None:
         """Remove a counter's files, the .count first: without it the others mean nothing."""
-        with self._holding(name):
-            ends = self._load(name).journals
-            for suffix in ("count", *(f"keys-{end}" for end in ends), "tmp", "lock"):
-                self._path(name, suffix).unlink(missing_ok=True)
+        patience_s = time.monotonic() + self._limits.store_timeout_s
+        while True:
+            with suppress(BlockingIOError) if time.monotonic() < patience_s else nullcontext(), self._holding(name):
+                ends = self._load(name).journals
+                for suffix in ("count", *(f"keys-{end}" for end in ends), "tmp", "lock"):
+                    self._path(name, suffix).unlink(missing_ok=True)
+                break
+            time.sleep(POLL_S)
         sync_folder(self.path)
 
     def _path(self, name: str, suffix: str) -> Path:

@@ -156,6 +156,9 @@ class MemcachedStore:
             try:
                 attempt = self._attempt(_item(name, reply.data), flush, name)
             except StoreAway as away:
+                if name in flush.in_doubt:  # what an earlier try did there cannot be told any more
+                    flush.trouble = str(away)
+                    continue
                 attempt = Attempt([NotApplied(str(away))] * len(flush.of(name)))
             if attempt.data is None:
                 flush.answer(name, attempt.outcomes)

@@ -33,7 +33,7 @@ async def numbers(how: str) -> list[int]:
 
 
 async def client(url: str, go: asyncio.Event) -> list[int]:
-    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=url, timeout=30, verify=False) as http:  # no TLS here: load no certificates
         await go.wait()
         answers = [await http.post("/counters/tickets/increment") for _ in range(REQUESTS_EACH)]
         return [answer.raise_for_status().json()["value"] for answer in answers]

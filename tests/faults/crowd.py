@@ -181,9 +181,7 @@ class Caller:
             raise EOFError("no HTTP")
         headers = dict(line.lower().split(b": ", 1) for line in head[2].split(b"\r\n"))
         body = await self._reader.readexactly(int(headers.get(b"content-length", 0)))
-        return Answer(
-            int(head[1]), int(headers.get(b"x-worker", 0)), headers.get(b"connection") == b"close", body
-        )
+        return Answer(int(head[1]), int(headers.get(b"x-worker", 0)), headers.get(b"connection") == b"close", body)
 
     async def connect(self) -> bool:
         """Have a connection; with `knows_workers` also know whose it is, before anything that counts is sent on it."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ SERVERS = {
     "mysql": private_mariadb,
     "memcached": lambda: private_memcached(extra_args=["-M"]),  # evicts nothing: what our promise asks for
 }
-UP_S = 20.0
+PATIENCE_S = 60.0
 
 
 @dataclass
@@ -43,23 +43,29 @@ class Rig:
     async def all_up(self, but: int = 0) -> float:
         """Wait until all workers are ready again, none of them `but`; return how long that took."""
         began = time.monotonic()
-        async with asyncio.timeout(UP_S):
-            while len(self.service.pids) < self.service._settings.workers or but in self.service.pids:
-                await asyncio.sleep(0.005)
+        wanted = self.service._settings.workers
+        await until(lambda: len(self.service.pids) == wanted and but not in self.service.pids)
         return time.monotonic() - began
 
     async def progress(self, changes: int) -> None:
         """Wait until so many more changes are settled."""
-        until = self.crowd.settled + changes
-        async with asyncio.timeout(2 * UP_S):
-            while self.crowd.settled < until:
-                await asyncio.sleep(0.005)
+        goal = self.crowd.settled + changes
+        await until(lambda: self.crowd.settled >= goal)
 
     async def last_reads(self) -> None:
         """Read every counter, after every other return."""
         caller = self.crowd.caller()
         for name in sorted(self.crowd.names):
             await caller.settle(Wanted("read", name))
+
+
+async def until(true: Callable[[], object], *, patience_s: float = PATIENCE_S, look_s: float = 0.005) -> None:
+    """Return when it is true. Processes and files send no events, so it is looked at again and again."""
+    async with asyncio.timeout(patience_s):
+        while True:
+            if true():
+                return
+            await asyncio.sleep(look_s)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ def open_store(mode: str, url: str, limits: Limits) -> AbstractAsyncContextManag
         return _open(mode, url, limits)
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"mode {mode} needs the package {error.name}: run pip install 'quart-counter[exhibits,redis]'"
+            f"mode {mode} needs the package {error.name}: run pip install 'quart-counter[lab]'"
         ) from error
 
 

@@ -1,0 +1,103 @@
+"""The table of issue 5: every row by name, with the short size of CI and the full one."""
+
+import signal
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import NamedTuple
+
+from faults import rows_kill, rows_line
+from faults.naive import naive
+from faults.table import Result, Size
+
+
+class Row(NamedTuple):
+    promise: str
+    run: Callable[[Size, int], Awaitable[Result]]
+    short: Size
+    full: Size
+
+
+STORES = ("redis", "lock", "sqlite", "postgres", "mysql", "memcached", "manager", "file")
+LINED = ("redis", "postgres", "mysql", "memcached")
+
+ROWS: dict[str, Row] = {
+    **{
+        f"healthy-{mode}": Row(
+            "nothing breaks: 0 lost, 0 duplicated, 0 out of order",
+            partial(rows_line.healthy, mode),
+            Size(600),
+            Size(1_000_000 if mode == "redis" else 200_000),
+        )
+        for mode in STORES
+    },
+    "kill-worker-redis": Row(
+        "a worker's kill -9 loses and repeats nothing, hits no other worker, is mended in 3 s",
+        partial(rows_kill.worker_kill, "redis"),
+        Size(600, 2),
+        Size(300_000, 300),
+    ),
+    "rolling-redis": Row(
+        "SIGTERM, worker by worker: no request in flight fails",
+        partial(rows_kill.rolling, "redis"),
+        Size(600, 2),
+        Size(50_000, 100),
+    ),
+    "kill-store-redis-always": Row(
+        "Redis dies by kill -9 and restarts, appendfsync always: 0 lost, 0 duplicated",
+        partial(rows_kill.server_kill, "redis", appendonly="always"),
+        Size(600, 3),
+        Size(50_000, 100),
+    ),
+    "kill-store-redis-everysec": Row(
+        "the same with everysec, what is lost is reported",
+        partial(rows_kill.server_kill, "redis", appendonly="everysec"),
+        Size(600, 3),
+        Size(50_000, 100),
+    ),
+    "kill-store-postgres": Row(
+        "PostgreSQL's immediate stop: 0 lost, 0 duplicated",
+        partial(rows_kill.server_kill, "postgres", how=signal.SIGQUIT),
+        Size(400, 2),
+        Size(50_000, 100),
+    ),
+    "kill-store-mysql": Row(
+        "MariaDB dies by kill -9: 0 lost, 0 duplicated",
+        partial(rows_kill.server_kill, "mysql"),
+        Size(400, 1),
+        Size(50_000, 100),
+    ),
+    "kill-sqlite-mid-commit": Row(
+        "all workers die in a SQLite commit: 0 lost, 0 duplicated, integrity_check ok",
+        rows_kill.sqlite_kill,
+        Size(400, 2),
+        Size(50_000, 100),
+    ),
+    **{
+        f"line-store-{mode}": Row(
+            "lost replies, resets and stalls between app and store: 0 lost, 0 duplicated",
+            partial(rows_line.lost_at_store, mode),
+            Size(600, 20),
+            Size(200_000 if mode == "redis" else 50_000, 2_000 if mode == "redis" else 500),
+        )
+        for mode in LINED
+    },
+    "line-client-redis": Row(
+        "the same between clients and app: 0 lost, 0 duplicated",
+        partial(rows_line.lost_at_client, "redis"),
+        Size(800, 60),
+        Size(200_000, 2_000),
+    ),
+    "copies-redis": Row(
+        "a key sent one to five times, at once on two workers, counts once",
+        partial(rows_line.copies, "redis"),
+        Size(300),
+        Size(100_000),
+    ),
+    "disconnects-redis": Row(
+        "clients that leave at any byte: the count is bounded, exact after replay, no store reconnects",
+        partial(rows_line.disconnects, "redis"),
+        Size(0, 400),
+        Size(0, 50_000),
+    ),
+}
+CONTRAST = {"naive-incr": Row("what people write instead", naive, Size(500, 100), Size(20_000, 2_000))}
