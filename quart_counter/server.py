@@ -229,7 +229,8 @@ def _turn_away(listening: socket.socket) -> None:
     if sys.platform != "linux":
         return
     drop = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # one instruction: return 0 bytes
-    listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(drop)))
+    with suppress(OSError):  # a kernel that knows no filters, such as gVisor's, cuts the few that come too late
+        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(drop)))
 
 
 def _url(listening: socket.socket) -> str:

@@ -142,7 +142,8 @@ def without_secret(url: str) -> str:
     if parts.password is not None:
         netloc = netloc.replace(f":{parts.password}@", ":***@")
     query = re.sub(r"((?:^|&)[^=&]*pass[^=&]*=)[^&]*", r"\1***", parts.query, flags=re.IGNORECASE)
-    return urlunsplit(parts._replace(netloc=netloc, query=query))
+    hidden = parts._replace(netloc=netloc, query=query)
+    return url if hidden == parts else urlunsplit(hidden)  # urlunsplit would write file:counters as file:///counters
 
 
 def _server_settings(config_file: str | None) -> tuple[dict[str, Any], dict[str, Any]]:

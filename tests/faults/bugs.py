@@ -11,8 +11,14 @@ from unittest import mock
 
 from quart_counter.combiner import Combiner
 from quart_counter.model import Applied, Change, NotApplied, Outcome, OutcomeUnknown, Reading, Refused
-from quart_counter.stores import memory, redis, sqlite
+from quart_counter.stores import memory, redis, redis_wire, sqlite
 from quart_counter.stores.redis import RedisStore
+
+
+def _put(owner: Any, name: str, broken: Any) -> None:
+    """Put something broken where something right was; a bug must not miss because that was renamed."""
+    assert hasattr(owner, name), f"{owner} has no {name}: plant this bug anew"
+    setattr(owner, name, broken)
 
 
 def nothing() -> None:
@@ -26,7 +32,7 @@ def driver_retries() -> None:
         outcomes = list(await apply(self, [one for one in changes if one.key is not None]))
         return [outcomes.pop(0) if one.key is not None else await _incrby(self, one) for one in changes]
 
-    RedisStore.apply = by_the_driver  # type: ignore[method-assign]
+    _put(RedisStore, "apply", by_the_driver)
 
 
 async def _incrby(store: RedisStore, change: Change) -> Outcome:
@@ -50,7 +56,7 @@ def flush_without_number() -> None:
         self._number += 1
         return await round_trip(self, [(*one[:7], self._number, *one[8:]) for one in commands])
 
-    RedisStore._round_trip = renumbered  # type: ignore[method-assign]
+    _put(RedisStore, "_round_trip", renumbered)
 
 
 def flush_record_too_short() -> None:
@@ -58,7 +64,7 @@ def flush_record_too_short() -> None:
         return [(*one[:8], "1", *one[9:]) for one in commands(self, parts)]
 
     commands = RedisStore._commands
-    RedisStore._commands = hasty  # type: ignore[method-assign]
+    _put(RedisStore, "_commands", hasty)
 
 
 def unknown_told_as_not_applied() -> None:
@@ -68,7 +74,7 @@ def unknown_told_as_not_applied() -> None:
         except redis.StoreAway as away:
             raise redis.NeverSent(str(away)) from away
 
-    redis.answered = once  # type: ignore[attr-defined]
+    _put(redis, "answered", once)
 
 
 def key_record_too_short() -> None:
@@ -77,15 +83,15 @@ def key_record_too_short() -> None:
     def forgetful(self: RedisStore, url: str, limits: redis.Limits) -> None:
         start(self, url, replace(limits, key_life_s=0.005))
 
-    RedisStore.__init__ = forgetful  # type: ignore[method-assign]
+    _put(RedisStore, "__init__", forgetful)
 
 
 def replay_off_by_one() -> None:
     def next_one(step: Any, code: str, reading: Reading, replayed: bool) -> Sequence[Outcome]:
         return answers(step, code, Reading(reading.value + replayed, reading.version), replayed)
 
-    answers = redis._answers
-    redis._answers = next_one
+    answers = redis_wire._answers
+    _put(redis_wire, "_answers", next_one)
 
 
 def record_after_effect() -> None:
@@ -105,7 +111,7 @@ def record_after_effect() -> None:
             await self._reads.mset(new)
         return outcomes
 
-    RedisStore.apply = in_three_steps  # type: ignore[method-assign]
+    _put(RedisStore, "apply", in_three_steps)
 
 
 def _is_new(outcome: Outcome) -> bool:
@@ -117,7 +123,7 @@ def key_not_scoped() -> None:
         return [(*one[:5], "qc:keys:", *one[6:]) for one in commands(self, parts)]
 
     commands = RedisStore._commands
-    RedisStore._commands = shared  # type: ignore[method-assign]
+    _put(RedisStore, "_commands", shared)
 
 
 def answer_re_read() -> None:
@@ -129,7 +135,7 @@ def answer_re_read() -> None:
         pairs = zip(changes, outcomes, strict=True)
         return [Applied(*now[one.name]) if isinstance(made, Applied) else made for one, made in pairs]
 
-    RedisStore.apply = asked_again  # type: ignore[method-assign]
+    _put(RedisStore, "apply", asked_again)
 
 
 def replies_crossed() -> None:
@@ -138,11 +144,11 @@ def replies_crossed() -> None:
     def crossed(self: Combiner[Any, Any], batch: list[Any], results: Sequence[Any]) -> None:
         answer(self, batch, [*results[1:], *results[:1]])
 
-    Combiner._answer = crossed  # type: ignore[method-assign]
+    _put(Combiner, "_answer", crossed)
 
 
 def worker_local() -> None:
-    redis.open_store = lambda url, limits: memory.open_store("memory:", limits)  # type: ignore[assignment]
+    _put(redis, "open_store", lambda url, limits: memory.open_store("memory:", limits))
 
 
 def bound_checked_outside() -> None:
@@ -155,11 +161,11 @@ def bound_checked_outside() -> None:
         made = iter(await apply(self, [one._replace(limit=None) for one, refused in pairs if not refused]))
         return [Refused("bound", *before[one.name]) if refused else next(made) for one, refused in pairs]
 
-    RedisStore.apply = look_first  # type: ignore[method-assign]
+    _put(RedisStore, "apply", look_first)
 
 
 def fold_without_prefix() -> None:
-    redis.unfold = lambda step, reading: [Applied(*reading) for _ in step.changes]  # type: ignore[attr-defined]
+    _put(redis_wire, "unfold", lambda step, reading: [Applied(*reading) for _ in step.changes])
 
 
 def cancel_cuts_the_flush() -> None:
@@ -170,7 +176,7 @@ def cancel_cuts_the_flush() -> None:
         future.add_done_callback(lambda done: done.cancelled() and self._task is not None and self._task.cancel())
         return future
 
-    Combiner.submit = leaving  # type: ignore[method-assign]
+    _put(Combiner, "submit", leaving)
 
 
 def acknowledged_before_commit() -> None:
@@ -196,8 +202,8 @@ def acknowledged_before_commit() -> None:
         asyncio.get_running_loop().call_later(0.05, lambda: asyncio.ensure_future(later()))
         return outcomes
 
-    sqlite.Writer.flush = without_commit  # type: ignore[method-assign]
-    sqlite.SqliteStore.apply = commit_later  # type: ignore[method-assign]
+    _put(sqlite.Writer, "flush", without_commit)
+    _put(sqlite.SqliteStore, "apply", commit_later)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ PATIENCE_S = 60.0  # after that a change stays unknown, and the run says so
 BROKEN = (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError)
 
 _HEAD = re.compile(rb"HTTP/1\.1 (\d{3})[^\r]*\r\n(.*)\r\n\r\n", re.DOTALL)
+_OUTCOMES = {200: ("ok", False), 409: ("fail", True), 412: ("fail", True), 503: ("fail", False), 504: ("info", False)}
 
 
 class Wanted(NamedTuple):
@@ -77,6 +78,7 @@ class Crowd:
         self.in_flight: Counter[int] = Counter()
         self.unanswered: Counter[int] = Counter()  # requests whose connection ended or fell silent first
         self.not_ok: defaultdict[int, Counter[int]] = defaultdict(Counter)  # worker -> status -> answers 503 and 504
+        self.surprises: list[str] = []  # answers that no row provokes
         self.settled = 0  # changes with a definite answer
         self.given_up = 0
         self.callers: list[Caller] = []
@@ -126,6 +128,8 @@ class Caller:
                 return operation
             if operation is not None and operation.outcome == "info" and wanted.key is None and wanted.op != "read":
                 return None
+            if self.crowd.surprises:
+                return None
             await asyncio.sleep(PAUSE_S)
         self.crowd.given_up += 1
         return None
@@ -153,7 +157,9 @@ class Caller:
         outcome, refused, version, ret = "info", False, None, None
         if answer is not None:
             ret = time.monotonic_ns()
-            outcome, refused = _outcome(answer)
+            if answer.status not in _OUTCOMES:
+                self.crowd.surprises.append(f"{wanted} was answered {answer.status} {answer.body!r}")
+            outcome, refused = _OUTCOMES.get(answer.status, ("fail", False))
         if answer is not None and outcome == "ok":
             told = json.loads(answer.body)
             value, version = told["value"], told["version"]
@@ -207,17 +213,3 @@ class Caller:
             with suppress(OSError):
                 self._writer.transport.abort() if abruptly else self._writer.close()
         self._reader = self._writer = None
-
-
-def _outcome(answer: Answer) -> tuple[str, bool]:
-    match answer.status:
-        case 200:
-            return "ok", False
-        case 409 | 412:
-            return "fail", True
-        case 503:
-            return "fail", False
-        case 504:
-            return "info", False
-        case _:
-            raise AssertionError(f"an answer that no row provokes: {answer.status} {answer.body!r}")

@@ -64,7 +64,7 @@ BUGS: dict[str, Bug] = {
         "the bound of a take is checked before the step", "healthy-redis", Size(600), bugs.bound_checked_outside
     ),
     "fold-without-prefix": Bug(
-        "all members of a folded run get its last number", "healthy-redis", Size(600), bugs.fold_without_prefix
+        "all members of a folded run get its last number", "line-store-redis", LINE, bugs.fold_without_prefix
     ),
     "cancel-cuts-the-flush": Bug(
         "a client that leaves cancels the flush of all", "disconnects-redis", Size(0, 200), bugs.cancel_cuts_the_flush

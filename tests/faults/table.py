@@ -88,6 +88,7 @@ def judge(result: Result, crowd: Crowd) -> Result:
     result.unknown = sum(one.outcome == "info" for one in changes)
     result.left += crowd.given_up + sum(one.outcome == "info" and not one.key for one in changes)
     result.miss_unless(crowd.given_up == 0, f"{crowd.given_up} changes were never answered")
+    result.miss_unless(not crowd.surprises, "; ".join(crowd.surprises[:1]))
     return result
 
 
