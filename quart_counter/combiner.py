@@ -48,9 +48,10 @@ class Combiner(Generic[Item, Result]):
         expired: Callable[[Item], Result],
         failed: Callable[[Item, BaseException], Result],
         deadline_s: float,
+        max_batch: int = MAX_BATCH,
     ) -> None:
         self._flush, self._expired, self._failed = flush, expired, failed
-        self._deadline_s = deadline_s
+        self._deadline_s, self._max_batch = deadline_s, max_batch
         self._waiting: deque[tuple[Item, float, asyncio.Future[Result]]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._flushes = self._applied = 0
@@ -91,10 +92,10 @@ class Combiner(Generic[Item, Result]):
             self._start()
 
     def _next_batch(self) -> _Batch[Item, Result]:
-        """Take up to MAX_BATCH waiters in arrival order; drop those who left, answer those who waited too long."""
+        """Take up to `max_batch` waiters in arrival order; drop those who left, answer those who waited too long."""
         oldest = asyncio.get_running_loop().time() - self._deadline_s
         batch: _Batch[Item, Result] = []
-        while self._waiting and len(batch) < MAX_BATCH:
+        while self._waiting and len(batch) < self._max_batch:
             item, since, future = self._waiting.popleft()
             if future.done():
                 continue

@@ -102,7 +102,7 @@ class Settings:
     secret_key: str = _setting("", "signs the page's cookies; empty: a new one at each start")
     store_timeout_s: float = _setting(1.0, "seconds one try on the store may take")
     deadline_s: float = _setting(5.0, "seconds after which a change is given up")
-    key_life_s: float = _setting(86_400.0, "seconds an idempotency key is remembered, at least")
+    key_life_s: float = _setting(3600.0, "seconds an idempotency key is remembered, at least")
     max_keys: int = _setting(MAX_KEYS, "live idempotency keys a counter may hold")
     force: bool = _setting(False, "start several workers although the mode counts in each of them apart")
     session_life_s: float = _setting(86_400.0, "seconds after which a client's own number is forgotten")

@@ -16,7 +16,7 @@ DEFAULTS = {
     "secret_key": "",
     "store_timeout_s": 1.0,
     "deadline_s": 5.0,
-    "key_life_s": 86_400.0,
+    "key_life_s": 3600.0,
     "max_keys": MAX_KEYS,
     "force": False,
     "lab": False,

@@ -7,11 +7,15 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 from quart_counter.client.flights import Ask, Claim, Delivery, Folded, Number, reading
 from quart_counter.client.sending import Sender
 from quart_counter.combiner import Combiner
 from quart_counter.model import Applied, NotApplied, OutcomeUnknown, Refused
+
+
+MAX_SHARE: Final = 4096  # callers in one request: to the service it is one change, however many they are
 
 
 class Lane:
@@ -79,7 +83,13 @@ class Folder:
     def _lane(self, name: str) -> Lane:
         lane = self._lanes.get(name)
         if lane is None:
-            combiner = Combiner(partial(self._flush, name), expired=_expired, failed=_failed, deadline_s=math.inf)
+            combiner = Combiner(
+                partial(self._flush, name),
+                expired=_expired,
+                failed=_failed,
+                deadline_s=math.inf,
+                max_batch=MAX_SHARE,
+            )
             lane = self._lanes[name] = Lane(combiner)
         return lane
 

@@ -103,7 +103,9 @@ class House:
         assert pids, "no worker is ready"
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
-        while not self.service.ended.done() and set(pids) & set(self.service.pids):
+        while set(pids) & set(self.service.pids):
+            if self.service.ended.done():
+                return
             await asyncio.sleep(NAP_S)
 
     async def restart_store(self) -> None:
@@ -123,4 +125,3 @@ class House:
             return
         await asyncio.to_thread(server.kill)
         await asyncio.to_thread(server.start)
-

@@ -28,16 +28,20 @@ Told = Callable[[str, str], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is asked: clients and requests of a race, requests for a price, rows side by side, patience a cell."""
+    """How much is asked: clients and requests of a race, requests for a price, rows side by side, patience a cell.
+
+    `beside`: whether `bare` is priced again just before each row, which takes out what else the machine is doing.
+    """
 
     clients: int
     requests: int
     priced: int
     together: int
+    beside: bool = False
     patience_s: float = 60.0
 
 
-FULL: Final = Plan(clients=100, requests=300, priced=3200, together=2)
+FULL: Final = Plan(clients=100, requests=300, priced=3200, together=2, beside=True)
 QUICK: Final = Plan(clients=50, requests=50, priced=384, together=3)
 
 
@@ -164,17 +168,20 @@ async def _cell(row: Row, column: str, experiment: Callable[[], Awaitable[Any]],
 
 
 async def _price(rows: Sequence[Row], plan: Plan, houses: dict[str, House], told: Told) -> None:
-    """Take the prices of all that count right, after that of `bare`, which is taken even where it is no row."""
+    """Take the prices of all that count right, each beside that of `bare`, which is taken even where it is no row."""
     if not houses:
         return
     if "bare" not in houses:
         houses["bare"] = await House.build("bare")
     bare = await _price_of(Row("bare"), plan, houses["bare"])
     for row in rows:
-        if row.mode in houses:
-            price = bare if row.mode == "bare" else await _price_of(row, plan, houses[row.mode])
-            row.price = None if price is None else price.document(bare)
-            told(row.mode, "price")
+        if row.mode not in houses:
+            continue
+        if plan.beside and row.mode != "bare":
+            bare = await _price_of(Row("bare"), plan, houses["bare"])
+        price = bare if row.mode == "bare" else await _price_of(row, plan, houses[row.mode])
+        row.price = None if price is None else price.document(bare)
+        told(row.mode, "price")
 
 
 async def _price_of(row: Row, plan: Plan, house: House) -> Price | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal
@@ -58,7 +59,8 @@ def matrix(modes: Sequence[str], *, quick: bool, as_json: bool, as_markdown: boo
     if as_json:
         click.echo(json.dumps({"rows": [row.document() for row in rows]}, indent=2))
     else:
-        click.echo("\n".join(markdown(rows) if as_markdown else text(rows)))
+        colours = False if os.environ.get("NO_COLOR") else None  # None: where there is a terminal
+        click.echo("\n".join(markdown(rows) if as_markdown else text(rows)), color=colours)
     return status(rows, complete=complete)
 
 

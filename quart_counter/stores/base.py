@@ -44,7 +44,7 @@ class Limits:
 
     store_timeout_s: float = 1.0
     deadline_s: float = 5.0
-    key_life_s: float = 86_400.0
+    key_life_s: float = 3600.0
     max_keys: int = MAX_KEYS
 
 

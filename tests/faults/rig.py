@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit, urlunsplit
 
 from faults.crowd import Crowd, Wanted
+from faults.late import LateProxy
 from faults.proxy import FaultProxy
 from quart_counter.local.mariadb import private_mariadb
 from quart_counter.local.memcached import private_memcached
@@ -36,7 +37,7 @@ class Rig:
     service: Service
     crowd: Crowd
     server: LocalServer | None = None
-    line: FaultProxy | None = None
+    line: LateProxy | None = None
     door: FaultProxy | None = None
     folder: Path = field(default_factory=Path)
 
@@ -97,7 +98,7 @@ async def rig(
 ) -> AsyncIterator[Rig]:
     """Start all of it on free ports of the loopback, and leave nothing behind."""
     with store(mode, **(server_options or {})) as (url, server, folder):
-        async with FaultProxy(*_place(url), seed=seed) as proxy:
+        async with LateProxy(*_place(url), seed=seed) as proxy:
             given = {"mode": mode, "url": _through(proxy, url) if line else url, "workers": workers, **settings}
             ready = load_settings({}, bind="127.0.0.1:0", lab=knows_workers and mode != "lock", **given)
             async with Service(ready) as service, FaultProxy(*_place(service.url), seed=seed + 1) as front:
@@ -115,7 +116,7 @@ def _place(url: str) -> tuple[str, int]:
     return ("127.0.0.1", parts.port or 1) if parts.netloc else ("127.0.0.1", 1)
 
 
-def _through(proxy: FaultProxy, url: str) -> str:
+def _through(proxy: LateProxy, url: str) -> str:
     parts = urlsplit(url)
     login = parts.netloc.rpartition("@")[0]
     return urlunsplit(parts._replace(netloc=f"{login}@{proxy.address}" if login else proxy.address))

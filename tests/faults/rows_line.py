@@ -50,9 +50,12 @@ async def lost_at_store(mode: str, size: Size, seed: int) -> Result:
         _count_waiting(running, line, result, share=2)
         share = 0.12
         async with under_load(running, mixed(seed, keyed=0.5), size):
-            line.mix = {"pass": sum(STORE_FAULTS.values()) * (1 / share - 1), **STORE_FAULTS}
+            line.mix, line.late_share = (
+                {"pass": sum(STORE_FAULTS.values()) * (1 / share - 1), **STORE_FAULTS},
+                share / 6,
+            )
             await until(lambda: result.faults >= size.faults, patience_s=HOURS_S)
-            line.mix = {}
+            line.mix, line.late_share = {}, 0.0
         judge(result, running.crowd)
         _tell(result, line, running.crowd)
     return result
@@ -98,7 +101,7 @@ def _tell(result: Result, proxy: FaultProxy, crowd: Crowd) -> None:
 async def copies(mode: str, size: Size, seed: int) -> Result:
     """Each key is sent one to five times, at once on both workers or one after another; two counters share the keys."""
     result, rng, both = Result(f"copies-{mode}", seed, size), random.Random(seed), 0
-    async with rig(mode, seed=seed, knows_workers=True) as running:
+    async with rig(mode, seed=seed, workers=1 if mode == "lock" else 2, knows_workers=True) as running:
         callers = [running.crowd.caller() for _ in range(12 * COPIES)]
         await asyncio.gather(*(caller.connect() for caller in callers))
         callers.sort(key=lambda caller: caller.worker)

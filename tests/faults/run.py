@@ -42,7 +42,7 @@ def main() -> int:
         table.save(result)
         say(f"{table.plain([result])}\n" + "\n".join(f"    {note}" for note in result.notes))
     if given.write:
-        table.write(given.write, table.saved(every))
+        table.write(given.write, table.saved(every), {name: row.full for name, row in every.items()})
     say("\n" + table.plain(results) + f"\nhistories: {table.KEEP}")
     return 0 if all(result.passed for result in results if result.row in ROWS) else 1
 

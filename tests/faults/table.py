@@ -5,7 +5,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import gettempdir
@@ -103,15 +103,20 @@ def plain(results: Iterable[Result]) -> str:
     return "\n".join(lines)
 
 
-def markdown(results: Sequence[Result]) -> str:
-    """The same table for the docs, with the notes and the command that repeats each figure."""
+def markdown(results: Sequence[Result], plans: Mapping[str, Size]) -> str:
+    """The same table for the docs, with the notes, what was planned, and the command that repeats each figure."""
     lines = ["| " + " | ".join(HEAD) + " |", "|---|" + "---:|" * (len(HEAD) - 2) + "---|"]
     lines += ["| " + " | ".join([f"`{cells[0]}`", *cells[1:]]) + " |" for cells in (one.cells() for one in results)]
     lines += ["", "What else was seen, and the command that repeats each row:", ""]
     for one in results:
-        lines.append(f"- **`{one.row}`** ({one.date}, seed {one.seed}, {one.seconds:.0f} s): `{one.command}`")
+        lines.append(f"- **`{one.row}`** ({one.date}, {one.seconds:.0f} s; {_plan(plans[one.row])}): `{one.command}`")
         lines += [f"  - {note}" for note in one.notes]
     return "\n".join(lines)
+
+
+def _plan(plan: Size) -> str:
+    words = ((plan.ops, "operations"), (plan.faults, "faults"))
+    return "plan: " + ", ".join(f"{number:,} {word}" for number, word in words if number)
 
 
 def save(result: Result) -> None:
@@ -127,12 +132,12 @@ def saved(rows: Iterable[str]) -> list[Result]:
     return [Result(**{**one, "asked": Size(**one["asked"])}) for one in documents]
 
 
-def write(path: Path, results: Sequence[Result]) -> None:
+def write(path: Path, results: Sequence[Result], plans: Mapping[str, Size]) -> None:
     """Replace what stands between the marks `<!-- rows -->` and `<!-- end of rows -->`."""
     text = path.read_text()
     between = re.compile("(?<=<!-- rows -->\n).*(?=<!-- end of rows -->)", re.DOTALL)
     assert between.search(text), f"{path} has no <!-- rows --> to write to"
-    path.write_text(between.sub(lambda _: markdown(results) + "\n", text))
+    path.write_text(between.sub(lambda _: markdown(results, plans) + "\n", text))
 
 
 def say(text: str) -> None:

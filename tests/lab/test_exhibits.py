@@ -11,7 +11,7 @@ from quart import Quart
 from servers import require
 
 from quart_counter.errors import ConfigurationError
-from quart_counter.lab import exhibits
+from quart_counter.lab import exhibits, steps
 from quart_counter.lab.backends import backend, line_to
 from quart_counter.lab.exhibits import memory
 from quart_counter.lab.exhibits.gate import Gate, ThreadGate
@@ -70,6 +70,30 @@ async def test_a_lost_reply_is_counted_again_by_a_client_that_retries():
 def test_the_question_s_own_class_counts():
     here = memory.SomeObj(0)
     assert [here.query() for _ in range(3)] == [1, 2, 3]
+
+
+async def crowd_of_threads() -> set[int]:
+    """The different answers that 30 requests get from the global in threads, all at once, as the lab asks."""
+    steps.begin()
+    async with memory.open_store("thread", Limits()) as store:
+        answers = await asyncio.gather(*(store.apply([Change("tickets")]) for _ in range(CLIENTS)))
+    return {answer.value for (answer,) in answers}
+
+
+async def test_threads_that_can_be_interrupted_are_caught(monkeypatch):
+    def interruptible(self: memory.SomeObj, by: int = 1) -> int:
+        before = self.param
+        time.sleep(0.001)  # what a call in the middle of the two lines may do
+        self.param = before + by
+        return self.param
+
+    monkeypatch.setattr(memory.SomeObj, "query", interruptible)
+    assert len(await crowd_of_threads()) < CLIENTS
+
+
+@pytest.mark.skipif(not memory.gil_enabled(), reason="without the GIL the two lines race")
+async def test_the_question_s_two_lines_cannot_be_interrupted_under_the_gil():
+    assert await crowd_of_threads() == set(range(1, CLIENTS + 1))
 
 
 @pytest.mark.parametrize("gil", [True, False])

@@ -127,18 +127,17 @@ def private_counters() -> Iterator[str]:
 def private_numbers() -> Iterator[str]:
     """Start a manager of numbers for one `with` block and give its URL. It ends with us, whatever ends us."""
     folder, authkey = tempfile.mkdtemp(prefix="quart-counter-exhibit-"), secrets.token_hex(32)
-    address = f"{folder}/socket"
     command = (sys.executable, "-m", "quart_counter.lab.exhibits.manager")
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, process_group=0) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(json.dumps({"address": address, "authkey": authkey}).encode() + b"\n")
+            process.stdin.write(json.dumps({"folder": folder, "authkey": authkey}).encode() + b"\n")
             process.stdin.flush()
             if not process.stdout.readline():
                 raise ConfigurationError("the exhibit's manager did not start")
-            yield f"manager://:{authkey}@{address}"
+            yield f"manager://:{authkey}@{_address(folder)}"
         finally:
             process.kill()
             shutil.rmtree(folder, ignore_errors=True)
@@ -148,11 +147,21 @@ def main() -> None:
     """Serve until the process that started us is gone."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     order = json.loads(sys.stdin.readline())
-    server = _Manager(order["address"], bytes.fromhex(order["authkey"])).get_server()
-    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+    server = _Manager(_address(order["folder"]), bytes.fromhex(order["authkey"])).get_server()
+    threading.Thread(target=_leave_with_parent, args=(order["folder"],), daemon=True).start()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     server.serve_forever()
+
+
+def _leave_with_parent(folder: str) -> None:
+    sys.stdin.read()
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
+
+
+def _address(folder: str) -> str:
+    return f"{folder}/socket"
 
 
 if __name__ == "__main__":
