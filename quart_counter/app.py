@@ -12,7 +12,7 @@ from quart import Quart, Response
 from quart.wrappers import Response as QuartResponse
 from werkzeug.exceptions import HTTPException
 
-from quart_counter import __version__
+from quart_counter import __version__, siblings
 from quart_counter.counters import Counters
 from quart_counter.errors import ConfigurationError
 from quart_counter.sessions import Sessions
@@ -55,6 +55,8 @@ class QuartCounter(Counters):
 
         @app.while_serving
         async def serving() -> AsyncGenerator[None, None]:
+            if settings.in_worker and not settings.force:
+                self._place = siblings.only_worker(app.import_name)
             async with _open(settings) as store:
                 combine = not settings.in_worker and not MODES[settings.mode].exhibit
                 self._use(watch(store), settings.deadline_s, combine)

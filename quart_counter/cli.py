@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -12,7 +13,7 @@ import click
 
 from quart_counter import __version__
 from quart_counter.errors import ConfigurationError
-from quart_counter.settings import MODES, Settings
+from quart_counter.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,11 +29,19 @@ class _Group(click.Group):
         except ConfigurationError as error:
             click.echo(f"Error: {error}.", err=True)
             ctx.exit(2)
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("quart_counter"):
+                raise
+            click.echo(
+                f"Error: the lab needs the package {error.name}: run pip install 'quart-counter[lab]'.", err=True
+            )
+            ctx.exit(2)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="quart-counter %(version)s")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Every request gets its own number, and a lab that shows what happens when it does not.
 
     \b
@@ -40,6 +49,8 @@ def main() -> None:
     quart-counter serve --mode redis --workers 4   count in Redis, four workers
     quart-counter race                             see what goes wrong without them
     """
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        ctx.color = False
 
 
 def _settings_options(command: Command) -> Command:
@@ -52,7 +63,7 @@ def _settings_options(command: Command) -> Command:
         if isinstance(one.default, bool):
             kind = {"is_flag": True, "default": None}
         elif one.name == "mode":
-            kind = {"type": click.Choice(list(MODES))}
+            kind = {"metavar": "MODE"}
         command = click.option(f"--{one.name.replace('_', '-')}", one.name, help=shown, **kind)(command)
     return command
 

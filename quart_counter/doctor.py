@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from quart_counter.errors import ConfigurationError
-from quart_counter.serving import without_secret
+from quart_counter.serving import SHARED_BY, SURVIVES, without_secret
 from quart_counter.settings import MODES, load_settings, mode_of
 from quart_counter.stores import Guarantees, Limits, open_store
 
@@ -90,7 +90,8 @@ def _lines(finding: Finding) -> list[str]:
             f"         {finding.trouble}",
             f"         {_remedy(finding)}",
         ]
-    kept = f"shared by {promises.scope}, survives {promises.durable}, exactly once: {_yes(promises.exactly_once)}"
+    shared, survives = SHARED_BY.get(promises.scope, promises.scope), SURVIVES[promises.durable]
+    kept = f"shared by {shared}; survives {survives}; {'' if promises.exactly_once else 'not '}exactly once by key"
     lines = [f"{click.style('ok', fg='green')}       {head}  {promises.server}".rstrip(), f"         {kept}"]
     return lines + [f"         {note}" for note in promises.notes]
 
@@ -101,7 +102,3 @@ def _remedy(finding: Finding) -> str | None:
     if "pip install" in finding.trouble:
         return f"run: pip install 'quart-counter[{finding.mode}]'"
     return f"run: {REMEDY.get(finding.mode, 'quart-counter serve --help')}"
-
-
-def _yes(kept: bool) -> str:
-    return "yes" if kept else "no"

@@ -189,6 +189,8 @@ def _private_redis(wanted: bool, given: Mapping[str, Any]) -> Iterator[dict[str,
         return
     if given.get("url"):
         raise ConfigurationError("--with-redis starts a Redis of its own: leave out --url")
+    if given.get("mode") in MODES and "redis" not in MODES[given["mode"]].schemes:
+        raise ConfigurationError(f"--with-redis counts in Redis: leave out --mode {given['mode']}")
     from quart_counter.local.redis import private_redis
 
     with private_redis() as server:

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 
 from quart_counter.errors import ConfigurationError
@@ -95,7 +96,9 @@ def _setting(default: Any, help: str) -> Any:
 class Settings:
     """What the service runs with. Make it with `load_settings`, which checks it."""
 
-    mode: str = _setting("lock", "how the app keeps the number: " + ", ".join(MODES))
+    mode: str = _setting(
+        "lock", "how the app keeps the number: " + ", ".join(name for name, one in MODES.items() if not one.exhibit)
+    )
     url: str = _setting("", "address of the store, for example redis://127.0.0.1:6379/0; alone it implies the mode")
     workers: int = _setting(1, "worker processes; more than one needs a mode whose numbers are shared")
     bind: str = _setting("127.0.0.1:8000", "address to listen on, HOST:PORT; port 0 takes a free one")
@@ -183,13 +186,22 @@ def _with_mode_and_url(values: dict[str, Any]) -> dict[str, Any]:
         values["mode"] = mode_of(scheme)
     mode = values.get("mode", "lock")
     if mode not in MODES:
-        raise ConfigurationError(f"there is no mode {mode!r}; there are {', '.join(MODES)}")
+        raise no_such_mode(mode)
     if url and scheme not in MODES[mode].schemes:
         raise ConfigurationError(
             f"mode {mode} does not use {scheme}: URLs, but {' '.join(s + ':' for s in MODES[mode].schemes)}. "
             "Leave out the mode, or the URL"
         )
     return {**values, "mode": mode, "url": values.get("url") or MODES[mode].default_url}
+
+
+def no_such_mode(mode: str) -> ConfigurationError:
+    """Return the error for a mode that is none: the nearest one, then those that count right, then the exhibits."""
+    near = get_close_matches(mode, MODES, n=1)
+    meant = f"did you mean {near[0]}? There" if near else "there"
+    right = ", ".join(name for name, one in MODES.items() if not one.exhibit)
+    wrong = ", ".join(name for name, one in MODES.items() if one.exhibit)
+    return ConfigurationError(f"there is no mode {mode!r}; {meant} are {right}; and, wrong on purpose, {wrong}")
 
 
 def mode_of(scheme: str) -> str:

@@ -28,6 +28,7 @@ from quart_counter.settings import Settings
 from quart_counter.web import front
 
 FAREWELL_S: Final = 0.25  # after SIGTERM answers say "connection: close" for so long, before the worker stops listening
+NEWCOMERS_S: Final = 0.25  # after that, for those who have just connected: their request is on its way
 HURRY_S: Final = 0.5  # what requests in flight get after Ctrl-C
 AFTER_S: Final = 0.2  # for the answers to those that are cut off then
 LAST_RESORT_S: Final = 15.0  # after all that, for a store that does not let go
@@ -38,7 +39,7 @@ async def work(order: Mapping[str, Any]) -> int:
     report = os.fdopen(order["report_fd"], "w")
     config = Config.from_mapping(order["server"], bind=[f"fd://{order['listen_fd']}"])
     run.TCPServer = _Connection  # type: ignore[attr-defined]
-    stopping = _Stopping(config)
+    stopping = _Stopping(config, order["listen_fd"])
     try:
         app = create_app(Settings(**order["settings"]))
         app.extensions["quart_counter_tally"].share(order["tally_fd"], order["place"])
@@ -84,8 +85,8 @@ class _Connection(TCPServer):
 class _Stopping:
     """How the worker ends: gracefully on SIGTERM or when the parent is gone, in a hurry on Ctrl-C."""
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, config: Config, listen_fd: int) -> None:
+        self._config, self._listen_fd = config, listen_fd
         self._told = asyncio.Event()
         self._hurry = False
         self._leaving = self._over = False
@@ -107,13 +108,16 @@ class _Stopping:
 
     async def wait(self) -> None:
         """Return when Hypercorn is to stop. Before that, clients in the middle of a row of requests are told to leave,
-        for Hypercorn closes idle connections at once, and a request may just be on its way on one of them."""
+        for Hypercorn closes idle connections at once, and a request may just be on its way on one of them. So it may on
+        one that is new: nobody new is accepted in the end, they go to the other workers."""
         await self._told.wait()
         self._leaving = True
-        self._give(HURRY_S if self._hurry else FAREWELL_S + self._config.graceful_timeout)
+        self._give(HURRY_S if self._hurry else FAREWELL_S + NEWCOMERS_S + self._config.graceful_timeout)
         self._config.graceful_timeout += AFTER_S  # we are first
         if not self._hurry:
             await asyncio.sleep(FAREWELL_S)
+            asyncio.get_running_loop().remove_reader(self._listen_fd)
+            await asyncio.sleep(NEWCOMERS_S)
 
     def _give(self, seconds: float) -> None:
         """Let requests in flight have so much time. From Python 3.12 on Hypercorn waits for them without end."""

@@ -33,6 +33,7 @@ FLOORS: Mapping[str, int] = {
     "stores.mysql_session": 1,
     "stores.postgres_session": 1,
     "stores.redis_session": 1,
+    "siblings": 1,
     "stores.redis_wire": 1,
     "stores.managed": 1,
     "stores.memory": 1,

@@ -14,7 +14,6 @@ from quart_counter.client.sending import Sender
 from quart_counter.combiner import Combiner
 from quart_counter.model import Applied, NotApplied, OutcomeUnknown, Refused
 
-
 MAX_SHARE: Final = 4096  # callers in one request: to the service it is one change, however many they are
 
 

@@ -97,7 +97,7 @@ class Row:
     def _overlapped(self) -> bool:
         answers = sum(self.pids.values())
         everyone = len(self.pids) >= self.entry.workers and min(self.pids.values()) >= SHARE * answers
-        return everyone and self.max_in_flight >= OVERLAP * self.clients
+        return everyone and self.max_in_flight >= max(2, OVERLAP * self.clients)
 
     def keep(self, folder: Path) -> None:
         """Write the history to FOLDER/<mode>-<workers>.ndjson."""

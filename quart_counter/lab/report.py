@@ -12,18 +12,16 @@ from typing import Any, Final
 
 import click
 
-from quart_counter.errors import ConfigurationError
 from quart_counter.lab.backends import backend
 from quart_counter.lab.checker import ANOMALIES
 from quart_counter.lab.explain import CLIENTS, ENTRIES
 from quart_counter.lab.explain import explain as tell
 from quart_counter.lab.race import DEFAULT, Entry, Row, run
 from quart_counter.lab.race import entries as races
-from quart_counter.settings import MODES
+from quart_counter.settings import MODES, no_such_mode
 
 COLUMNS: Final = ("mode", "workers", "ok", "distinct", *ANOMALIES, "verdict", "expected", "p50_ms", "p99_ms")
 TITLES: Final = {
-    "workers": "x",
     "ok": "answered",
     "out_of_order": "out of order",
     "p50_ms": "p50 ms",
@@ -81,7 +79,7 @@ def status(rows: Sequence[Row], *, complete: bool = True) -> int:
 def _entries(modes: Sequence[str], workers: int | None) -> Sequence[Entry]:
     for mode in modes:
         if mode not in MODES:
-            raise ConfigurationError(f"there is no mode {mode!r} to race; there are {', '.join(MODES)}")
+            raise no_such_mode(mode)
     if not modes:
         return [entry for entry in DEFAULT if workers in (None, entry.workers)]
     return [entry for mode in modes for entry in races(mode, workers or 1)]
@@ -111,6 +109,7 @@ class Progress:
             label=f"{self._label:<20}",
             file=sys.stderr,
             hidden=hidden,
+            show_eta=False,
             item_show_func=lambda _: f"{self._answered} answered, {len(self._numbers)} distinct",
         )
 

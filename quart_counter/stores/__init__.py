@@ -54,8 +54,12 @@ def open_store(url: str, limits: Limits | None = None) -> AbstractAsyncContextMa
 
                 return file.open_store(url, limits)
     except ModuleNotFoundError as error:
-        extra = "redis" if scheme in ("rediss", "unix") else scheme
         raise ConfigurationError(
-            f"{scheme}: URLs need the package {error.name}: run pip install 'quart-counter[{extra}]'"
+            f"{scheme}: URLs need the package {error.name}: run pip install 'quart-counter[{_extra(scheme)}]'"
         ) from error
     raise ConfigurationError(f"no store answers to {scheme}: URLs; see quart-counter doctor for those there are")
+
+
+def _extra(scheme: str) -> str:
+    aliases = {"rediss": "redis", "unix": "redis", "postgresql": "postgres", "mariadb": "mysql"}
+    return aliases.get(scheme, scheme)

@@ -131,7 +131,10 @@ class PostgresStore:
 
 
 def _options(url: str, limits: Limits) -> dict[str, Any]:
-    return {"dsn": url, "timeout": limits.store_timeout_s, "server_settings": session_settings(limits)}
+    # A command that is given up is cancelled at the server by asyncpg, which waits for the word of a server that may be
+    # silent: without command_timeout for ever, and its caller with it.
+    try_s = limits.store_timeout_s
+    return {"dsn": url, "timeout": try_s, "command_timeout": try_s, "server_settings": session_settings(limits)}
 
 
 async def _settings(connection: Any) -> Mapping[str, str | None]:

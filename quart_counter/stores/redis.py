@@ -176,7 +176,7 @@ def _is_busy(reply: object) -> bool:
 
 
 def _away(error: BaseException) -> str:
-    return f"Redis does not answer ({str(error) or type(error).__name__})"
+    return f"Redis does not answer ({str(error).rstrip('.') or type(error).__name__})"
 
 
 @asynccontextmanager
@@ -194,7 +194,7 @@ async def open_store(url: str, limits: Limits) -> AsyncIterator[RedisStore]:
         try:
             await store.inspect()
         except StoreAway as away:
-            raise ConfigurationError(f"{away}. Start it, or name another with --url redis://HOST:PORT/0") from away
+            raise ConfigurationError(f"{away}. Start it, or name another with --url redis://HOST:PORT/0") from None
         yield store
     finally:
         await store.aclose()
