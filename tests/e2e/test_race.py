@@ -110,7 +110,7 @@ def test_the_readme_quotes_this_run(run: Any) -> None:
     """The README's table has today's columns, rows, verdicts."""
     table = blocks((ROOT / "README.md").read_text(), "text")[0]
     head, *lines = [line.split() for line in table.strip().splitlines()[:10]]
-    assert "".join(head) == "modexanswereddistinctduplicateskippedlostovercountoutoforderstaleverdictexpectedp50msp99ms"
+    assert "".join(head) == "modeworkersanswereddistinctduplicateskippedlostovercountoutoforderstaleverdictexpectedp50msp99ms"
     assert [(line[0], line[1], line[10]) for line in lines] == [
         (row["mode"], str(row["workers"]), row["verdict"]) for row in run[0]["rows"]
     ]
