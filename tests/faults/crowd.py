@@ -94,9 +94,9 @@ class Crowd:
         """Requests written and not answered yet, now."""
         return self.in_flight.total()
 
-    async def run(self, clients: int, work: Iterator[Wanted]) -> None:
-        """Let so many clients work until `work` ends or the crowd is `leaving`."""
-        await asyncio.gather(*(self.caller().work(work) for _ in range(clients)))
+    async def run(self, clients: int, work: Iterator[Wanted], *, connect_anew: int = 0) -> None:
+        """Let so many clients work until `work` ends or the crowd is `leaving`; some may connect anew each time."""
+        await asyncio.gather(*(self.caller().work(work, anew=i < connect_anew) for i in range(clients)))
 
     def close(self) -> None:
         for caller in self.callers:
@@ -112,11 +112,13 @@ class Caller:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
-    async def work(self, work: Iterator[Wanted]) -> None:
+    async def work(self, work: Iterator[Wanted], *, anew: bool = False) -> None:
         for wanted in work:
             if self.crowd.leaving:
                 break
             await self.settle(wanted)
+            if anew:
+                self.hang_up()
 
     async def settle(self, wanted: Wanted) -> Operation | None:
         """Send it until it is answered for good; without a key only as long as it certainly did not happen."""

@@ -20,10 +20,10 @@ HOURS_S = 10 * 3600.0  # a full run takes as long as it takes; each step of it h
 
 
 @asynccontextmanager
-async def under_load(running: Rig, work: Iterator[Wanted], size: Size) -> AsyncIterator[None]:
+async def under_load(running: Rig, work: Iterator[Wanted], size: Size, connect_anew: int = 0) -> AsyncIterator[None]:
     """Clients work while the block breaks things, and go on until there are enough operations; then the last reads."""
     crowd = running.crowd
-    load = asyncio.create_task(crowd.run(CLIENTS, work))
+    load = asyncio.create_task(crowd.run(CLIENTS, work, connect_anew=connect_anew))
     try:
         await running.progress(CLIENTS)
         yield
@@ -61,14 +61,14 @@ async def worker_kill(mode: str, size: Size, seed: int) -> Result:
 
 
 async def rolling(mode: str, size: Size, seed: int) -> Result:
-    """SIGTERM to one worker after another."""
+    """SIGTERM to one worker after another; half of the clients connect anew for each request."""
     result = Result(f"rolling-{mode}", seed, size)
-    async with rig(mode, seed=seed, workers=2, knows_workers=True) as running:
-        async with under_load(running, mixed(seed), size):
+    async with rig(mode, seed=seed, workers=2) as running:
+        async with under_load(running, mixed(seed), size, connect_anew=CLIENTS // 2):
             for number in range(size.faults):
                 await running.progress(16)
                 leaver = running.service.pids[number % 2]
-                result.in_flight += running.crowd.in_flight[leaver]
+                result.in_flight += running.crowd.waiting // 2
                 os.kill(leaver, signal.SIGTERM)
                 result.faults += 1
                 await running.all_up(but=leaver)
