@@ -88,7 +88,10 @@ FLOORS: Mapping[str, int] = {
 BACKENDS = ("memory", "redis", "sqlite", "postgres", "mysql", "memcached", "manager", "file")
 STORES = {f"stores.{backend}" for backend in BACKENDS}  # the others beside them are what stores share
 LOWEST_FLOOR = {"quart": 3, "werkzeug": 3, "hypercorn": 4, "click": 5}  # who may say `request`, serve, and print
-HOMES = {"httpx": {"client", "lab.load"}, "redis": {"stores.redis", "stores.redis_session", "stores.redis_wire", "lab.exhibits"}}
+HOMES = {
+    "httpx": {"client", "lab.load"},
+    "redis": {"stores.redis", "stores.redis_session", "stores.redis_wire", "lab.exhibits"},
+}
 
 
 @dataclass(frozen=True)
