@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         NotApplied,
         OutcomeUnknown,
         QuartCounterError,
+        StoreAway,
     )
     from quart_counter.settings import Settings
     from quart_counter.stores import Store, open_store
@@ -36,6 +37,7 @@ _HOMES = {
         "NotApplied",
         "OutcomeUnknown",
         "QuartCounterError",
+        "StoreAway",
     ),
     "quart_counter.stores": ("Store", "open_store"),
 }
@@ -49,6 +51,7 @@ __all__ = [
     "QuartCounter",
     "QuartCounterError",
     "Store",
+    "StoreAway",
     "__version__",
     "create_app",
     "open_store",

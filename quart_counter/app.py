@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, NoReturn
 
 from quart import Quart, Response
@@ -55,16 +55,18 @@ class QuartCounter(Counters):
 
         @app.while_serving
         async def serving() -> AsyncGenerator[None, None]:
-            if settings.in_worker and not settings.force:
-                self._place = siblings.only_worker(app.import_name)
-            async with _open(settings) as store:
-                combine = not settings.in_worker and not MODES[settings.mode].exhibit
-                self._use(watch(store), settings.deadline_s, combine)
-                try:
-                    yield
-                finally:
-                    await self.drain()
-                    self._use(_NotOpen(), 0, combine=False)
+            alone = (
+                siblings.only_worker(app.import_name) if settings.in_worker and not settings.force else nullcontext()
+            )
+            with alone:
+                async with _open(settings) as store:
+                    combine = not settings.in_worker and not MODES[settings.mode].exhibit
+                    self._use(watch(store), settings.deadline_s, combine)
+                    try:
+                        yield
+                    finally:
+                        await self.drain()
+                        self._use(_NotOpen(), 0, combine=False)
 
 
 def create_app(settings: Settings | None = None, **given: Any) -> Quart:

@@ -46,18 +46,19 @@ def doctor(modes: Sequence[str], urls: Sequence[str], *, as_json: bool) -> int:
     return 0 if all(finding.guarantees for finding in findings) else 2
 
 
-def _addresses(modes: Sequence[str], urls: Sequence[str]) -> dict[str, str]:
-    """Return mode -> URL: those named, else every mode that is no exhibit; a URL given counts for its mode."""
+def _addresses(modes: Sequence[str], urls: Sequence[str]) -> list[tuple[str, str]]:
+    """Return modes and URLs: those named, else every mode that is no exhibit; a URL given counts for its mode."""
     for mode in modes:
         load_settings({}, mode=mode)  # says which modes there are
-    given = {mode_of(url.partition(":")[0]): url for url in urls}
-    wanted = modes or list(given) or [name for name, mode in MODES.items() if not mode.exhibit]
-    return {mode: given.get(mode, MODES[mode].default_url) for mode in wanted}
+    given = [(mode_of(url.partition(":")[0]), url) for url in urls]
+    wanted = modes or ([] if urls else [name for name, mode in MODES.items() if not mode.exhibit])
+    named = {mode for mode, _ in given}
+    return given + [(mode, MODES[mode].default_url) for mode in wanted if mode not in named]
 
 
-async def _look_at(addresses: Mapping[str, str]) -> list[Finding]:
+async def _look_at(addresses: Sequence[tuple[str, str]]) -> list[Finding]:
     with tempfile.TemporaryDirectory(prefix="quart-counter-doctor-") as folder:
-        return [await _look(mode, url, Path(folder)) for mode, url in addresses.items()]
+        return [await _look(mode, url, Path(folder)) for mode, url in addresses]
 
 
 async def _look(mode: str, url: str, folder: Path) -> Finding:

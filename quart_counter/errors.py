@@ -5,7 +5,8 @@ QuartCounterError
 ├── InvalidChange          the change itself is malformed (also a ValueError); nothing was sent
 ├── CounterRefused         a rule said no: bound, cap, version or a key used for another request; no effect
 ├── NotApplied             it did not happen and will not; sending it again is safe
-└── OutcomeUnknown         it may have happened; only the same key can find out
+├── OutcomeUnknown         it may have happened; only the same key can find out
+└── StoreAway              a reading could not be had: the store does not answer
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ __all__ = [
     "NotApplied",
     "OutcomeUnknown",
     "QuartCounterError",
+    "StoreAway",
 ]
 
 
@@ -53,3 +55,7 @@ class OutcomeUnknown(QuartCounterError):
     def __init__(self, sentence: str, *, name: str, by: int | None, key: str | None) -> None:
         super().__init__(sentence)
         self.name, self.by, self.key = name, by, key
+
+
+class StoreAway(QuartCounterError):
+    """The store did not answer: nothing is known beyond that. The sentence is fit for a person who operates it."""

@@ -89,6 +89,8 @@ class Service:
         self.url = _url(self._socket)  # where it listens
         self._tally = tally.shared_memory(rows=self._settings.workers)
         self._keepers = [asyncio.create_task(self._keep(place)) for place in range(self._settings.workers)]
+        for keeper in self._keepers:
+            keeper.add_done_callback(self._kept)
         try:
             await self._all_ready()
         except BaseException:
@@ -156,6 +158,11 @@ class Service:
                 await self._pause(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
+    def _kept(self, keeper: asyncio.Task[None]) -> None:
+        """A bug in keeping a place must end the service: without this it would listen on with nobody to answer."""
+        if not keeper.cancelled() and (error := keeper.exception()) is not None:
+            self._end(f"a bug in keeping the workers: {error!r}")
+
     async def _pause(self, pause_s: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
@@ -187,7 +194,11 @@ def _signal(worker: Worker, how: signal.Signals) -> None:
 
 
 def _death(status: int) -> str:
-    return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    if status >= 0:
+        return f"ended with status {status}"
+    with suppress(ValueError):  # most of the real-time signals have no name
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"was killed by signal {-status}"
 
 
 async def _start(
@@ -209,6 +220,9 @@ async def _start(
             pass_fds=(listening.fileno(), tally_fd, write_fd),
             process_group=0,  # out of reach of the terminal's Ctrl-C, which we pass on ourselves
         )
+    except BaseException:
+        os.close(read_fd)
+        raise
     finally:
         os.close(write_fd)
     report = asyncio.StreamReader()

@@ -23,6 +23,8 @@ from quart_counter.server import SERVER, Service
 from quart_counter.settings import MODES, Settings, load_settings
 
 SHARED_BY: Final = {
+    "request": "nobody: it ends with the request",
+    "client": "the requests of one client",
     "process": "one worker process, nobody else",
     "host": "every worker on this machine",
     "network": "every worker on every host that reaches this store",
@@ -55,7 +57,7 @@ async def serve(given: Mapping[str, Any], *, with_redis: bool, config_file: str 
 @asynccontextmanager
 async def _running(settings: Settings, server: Mapping[str, Any]) -> AsyncIterator[Service]:
     """The service, and in mode manager the one manager that its workers share, unless the URL names another."""
-    if settings.mode != "manager" or urlsplit(settings.url).path:
+    if not settings.url.startswith("manager:") or urlsplit(settings.url).path:
         async with Service(settings, server, _warn) as service:
             yield service
         return
@@ -137,7 +139,12 @@ def banner(settings: Settings, service: Service) -> str:
 
 def without_secret(url: str) -> str:
     """Return `url` with its password hidden."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return f"{url.partition(':')[0]}:***"
+    if "@" in parts.path + parts.query + parts.fragment:  # cut off by / ? # in the password: who knows where
+        return f"{parts.scheme}:***"
     netloc = parts.netloc
     if parts.password is not None:
         netloc = netloc.replace(f":{parts.password}@", ":***@")

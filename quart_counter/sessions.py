@@ -7,6 +7,7 @@ right, which they cannot when the number itself is in the cookie. Their number i
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from collections import OrderedDict
@@ -15,7 +16,8 @@ from typing import Final
 
 from quart_counter.counters import Counters, StoreAway
 
-PREFIX: Final = "session."
+PREFIX: Final = "~session."  # no counter's name may begin with ~ (model.NAME), so nobody reaches these by name
+_NAME: Final = re.compile(rf"{re.escape(PREFIX)}([0-9a-f]{{10}})\.[0-9a-f]{{32}}", re.ASCII)
 SWEEP: Final = 1000  # names looked at in one go
 LONGEST_PAUSE_S: Final = 600.0
 
@@ -64,4 +66,5 @@ class Sessions:
             await asyncio.sleep(min(self._life_s / 10, LONGEST_PAUSE_S))
 
     def _alive(self, name: str) -> bool:
-        return int(name.split(".")[1], 16) + self._life_s > time.time()
+        made = _NAME.fullmatch(name)
+        return made is not None and int(made[1], 16) + self._life_s > time.time()

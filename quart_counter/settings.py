@@ -104,7 +104,9 @@ class Settings:
     bind: str = _setting("127.0.0.1:8000", "address to listen on, HOST:PORT; port 0 takes a free one")
     secret_key: str = _setting("", "signs the page's cookies; empty: a new one at each start")
     store_timeout_s: float = _setting(1.0, "seconds one try on the store may take")
-    deadline_s: float = _setting(5.0, "seconds after which a change is given up")
+    deadline_s: float = _setting(
+        5.0, "seconds after which a change is given up; its caller hears of it within twice that"
+    )
     key_life_s: float = _setting(3600.0, "seconds an idempotency key is remembered, at least")
     max_keys: int = _setting(MAX_KEYS, "live idempotency keys a counter may hold")
     force: bool = _setting(False, "start several workers although the mode counts in each of them apart")
@@ -148,6 +150,8 @@ def _typed(source: str, value: Any, kind: type) -> Any:
     try:
         if kind is bool and isinstance(value, str):
             return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[value.lower()]
+        if kind is int and isinstance(value, (bool, float)):
+            raise ValueError
         typed = kind(value)
         if kind is float and not math.isfinite(typed):
             raise ValueError

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import click
 
+from quart_counter.errors import ConfigurationError
 from quart_counter.lab.backends import backend
 from quart_counter.lab.checker import ANOMALIES
 from quart_counter.lab.explain import CLIENTS, ENTRIES
@@ -81,7 +82,12 @@ def _entries(modes: Sequence[str], workers: int | None) -> Sequence[Entry]:
         if mode not in MODES:
             raise no_such_mode(mode)
     if not modes:
-        return [entry for entry in DEFAULT if workers in (None, entry.workers)]
+        chosen = [entry for entry in DEFAULT if workers in (None, entry.workers)]
+        if not chosen:
+            raise ConfigurationError(
+                f"no default race has {workers} workers: name a mode, as in race redis --workers {workers}"
+            )
+        return chosen
     return [entry for mode in modes for entry in races(mode, workers or 1)]
 
 

@@ -21,22 +21,35 @@ if last then
   if last_number > number then return redis.error_reply('LATE flush ' .. ARGV[1]) end
 end
 
-local state = redis.call('HMGET', KEYS[1], 'value', 'version')
+local state = redis.call('HMGET', KEYS[1], 'value', 'version', 'keys')
 local value, version = tonumber(state[1] or 0), tonumber(state[2] or 0)
 local first_version = version
 
--- A key's record lies in the generation it was made in, and is looked up in this one and the one before: it lives for at
--- least one life and at most two, a whole generation is dropped at once, and counting live keys costs nothing.
+-- A key's record lies in the generation it was made in, named by the ms in which that ends, one to two lives later; the
+-- counter lists those that live, so another key life in the settings shortens none that was promised before. A whole
+-- generation is dropped at once, and counting live keys costs nothing.
 local key_life = tonumber(ARGV[3])
-local generation, records, older_records, live_keys
+local ending, records, live_keys
+local live = {}
 local fresh, to_keep = {}, {}
 
 local function open_generation()
   local now = redis.call('TIME')
-  generation = math.floor((tonumber(now[1]) * 1000 + tonumber(now[2]) / 1000) / key_life)
-  records = KEYS[3] .. string.format('%.0f', generation)
-  older_records = KEYS[3] .. string.format('%.0f', generation - 1)
-  live_keys = redis.call('HLEN', records) + redis.call('HLEN', older_records)
+  local now_ms = tonumber(now[1]) * 1000 + tonumber(now[2]) / 1000
+  ending = string.format('%.0f', (math.floor(now_ms / key_life) + 2) * key_life)
+  records, live_keys = KEYS[3] .. ending, 0
+  for other in string.gmatch(state[3] or '', '%d+') do
+    if tonumber(other) > now_ms then
+      live[#live + 1] = other
+      live_keys = live_keys + redis.call('HLEN', KEYS[3] .. other)
+    end
+  end
+end
+
+local function find(key)
+  local record = fresh[key]
+  for _, other in ipairs(live) do record = record or redis.call('HGET', KEYS[3] .. other, key) end
+  return record
 end
 
 local function decide(by, new_value, limit, floor, if_version)
@@ -58,8 +71,8 @@ end
 
 local function carry_out_once(step)
   local key, fingerprint = step[7], step[8]
-  if not generation then open_generation() end
-  local record = fresh[key] or redis.call('HGET', records, key) or redis.call('HGET', older_records, key)
+  if not ending then open_generation() end
+  local record = find(key)
   if record then
     local space = string.find(record, ' ', 1, true)
     if string.sub(record, 1, space - 1) ~= fingerprint then return answer('key_reused') .. ' 0' end
@@ -88,7 +101,11 @@ if version ~= first_version then
 end
 if #to_keep > 0 then
   redis.call('HSET', records, unpack(to_keep))
-  redis.call('PEXPIREAT', records, string.format('%.0f', (generation + 2) * key_life))
+  redis.call('PEXPIREAT', records, ending)
+  local ends = table.concat(live, ' ')
+  if not string.find(' ' .. ends .. ' ', ' ' .. ending .. ' ', 1, true) then
+    redis.call('HSET', KEYS[1], 'keys', ends == '' and ending or ends .. ' ' .. ending)
+  end
 end
 redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. reply, 'PX', ARGV[2])
 return reply

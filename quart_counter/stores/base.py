@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
+from quart_counter.errors import StoreAway as StoreAway  # what every store raises lives in the error tree
 from quart_counter.model import MAX_KEYS, Change, Outcome, Reading
 
 Scope = Literal["request", "client", "process", "host", "network"]
@@ -69,10 +70,6 @@ class Store(Protocol):
 
     async def aclose(self) -> None:
         """Let go of everything it opened."""
-
-
-class StoreAway(Exception):
-    """The store did not answer: nothing is known beyond that. The sentence is fit for a person who operates it."""
 
 
 class NeverSent(StoreAway):

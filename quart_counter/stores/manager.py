@@ -13,9 +13,9 @@ import socket
 import struct
 import threading
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import astuple
+from functools import partial
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
 from typing import Any
@@ -25,6 +25,7 @@ from quart_counter.errors import ConfigurationError
 from quart_counter.model import Change, NotApplied, Outcome, OutcomeUnknown, Reading
 from quart_counter.stores.base import Guarantees, Limits, NeverSent, StoreAway, answered
 from quart_counter.stores.managed import KINDS, private_manager
+from quart_counter.stores.thread import Thread
 
 __all__ = ["ManagerStore", "open_store", "private_manager"]
 
@@ -34,13 +35,14 @@ class _Line:
 
     def __init__(self, address: str, authkey: bytes, timeout_s: float) -> None:
         self._address, self._authkey, self._timeout_s = address, authkey, timeout_s
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="quart-counter-manager")
+        self._thread = Thread("quart-counter-manager", "the manager")
+        self._patience_s = 2 * timeout_s
         self._connection: Connection | None = None
         self._ident = ""
 
     async def ask(self, method: str, *arguments: Any) -> Any:
         """Call a method of `Numbers`. Raises NeverSent or StoreAway."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._ask, method, arguments)
+        return await self._thread.run(partial(self._ask, method, arguments), self._patience_s)
 
     def _ask(self, method: str, arguments: tuple[Any, ...]) -> Any:
         connection = self._connection or self._connect()
@@ -83,8 +85,7 @@ class _Line:
 
     async def aclose(self) -> None:
         """Close the connection; a call in flight ends first, in its time."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        self._thread.shutdown(wait=False)
+        await self._thread.aclose(self._close, self._patience_s)
 
     def _close(self) -> None:
         if self._connection is not None:

@@ -30,7 +30,7 @@ from quart_counter.errors import ConfigurationError
 from quart_counter.model import MAX_VALUE, Change, NotApplied, Outcome, OutcomeUnknown, Reading, fold
 from quart_counter.stores import redis_wire as wire
 from quart_counter.stores.base import Limits, NeverSent, StoreAway, answered
-from quart_counter.stores.redis_session import check_options, guarantees, pool
+from quart_counter.stores.redis_session import check_options, check_role, guarantees, pool
 from quart_counter.stores.redis_wire import Part
 
 SCRIPT: Final = files("quart_counter.stores").joinpath("apply.lua").read_text()
@@ -53,7 +53,9 @@ class RedisStore:
 
     async def inspect(self) -> None:
         """Read the server's settings and state the guarantees that they allow."""
-        self.guarantees = guarantees(await self._info(), await self._settings())
+        info = await self._info()
+        check_role(info)
+        self.guarantees = guarantees(info, await self._settings())
 
     async def _info(self) -> dict[str, Any]:
         try:

@@ -41,6 +41,14 @@ def check_options(url: str) -> None:
             )
 
 
+def check_role(info: dict[str, Any]) -> None:
+    """Raise ConfigurationError for a server that cannot count: a replica only reads, a cluster splits our keys."""
+    if info.get("role") == "slave":
+        raise ConfigurationError("this Redis is a read-only replica: name its primary with --url")
+    if info.get("cluster_enabled"):
+        raise ConfigurationError("this Redis is a node of a cluster, which is not supported: name a single server")
+
+
 def guarantees(info: dict[str, Any], settings: dict[str, str]) -> Guarantees:
     """State what this server, as configured, keeps; `info` and `settings` are empty before it was asked."""
     notes = []

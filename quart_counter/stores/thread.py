@@ -26,7 +26,9 @@ class Thread:
         """
         future = self._pool.submit(job)
         try:
-            await asyncio.wait([asyncio.wrap_future(future)], timeout=timeout_s)
+            done = asyncio.wrap_future(future)
+            done.add_done_callback(lambda one: one.cancelled() or one.exception())  # looked at: a caller may have left
+            await asyncio.wait([done], timeout=timeout_s)
         finally:
             never_began = future.cancel()  # of no effect on a job that began
         if never_began:

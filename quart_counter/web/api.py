@@ -13,12 +13,13 @@ from werkzeug.routing import PathConverter
 
 from quart_counter.counters import Counters, StoreAway
 from quart_counter.errors import InvalidChange
-from quart_counter.model import Change, check_change, check_name
+from quart_counter.model import NAME, Change, Reading, check_change, check_name
 from quart_counter.web import answers, parse
 from quart_counter.web.answers import Answer, Problem
 from quart_counter.web.parse import RawHeaders
 
 PAGE_LIMIT: Final = 1000
+AT_ONCE: Final = 8  # reads of one listing, so that it leaves connections for others
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 Effect = Callable[[str, RawHeaders, bytes], Change]
@@ -116,14 +117,17 @@ async def _read(counters: Counters, name: str) -> Answer:
 async def _list(counters: Counters, query: bytes) -> Answer:
     parameters = parse.query(query, ("after", "limit"))
     after, limit = parameters.get("after", ""), parameters.get("limit", "100")
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= PAGE_LIMIT):
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 9 and 1 <= int(limit) <= PAGE_LIMIT):
         raise Problem(422, f"limit must be a whole number from 1 to {PAGE_LIMIT}.", kind="field")
     try:
         check_name(after or "any")
     except InvalidChange as invalid:
         raise Problem(422, f"after: {invalid}.", kind="field") from None
-    names = await counters.names(after, int(limit))
-    readings = await asyncio.gather(*(counters.read(name) for name in names))
+    found = await counters.names(after, int(limit))
+    names = [name for name in found if NAME.fullmatch(name)]  # clients' own numbers come after all of these
+    readings: list[Reading] = []
+    for some in (names[start : start + AT_ONCE] for start in range(0, len(names), AT_ONCE)):
+        readings += await asyncio.gather(*(counters.read(name) for name in some))
     rows = [{"name": name, **reading._asdict()} for name, reading in zip(names, readings, strict=True)]
     return answers.document({"counters": rows, "next": names[-1] if len(names) == int(limit) else None})
 

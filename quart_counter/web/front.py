@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from quart_counter.model import Change, OutcomeUnknown
 from quart_counter.web import parse
-from quart_counter.web.answers import Answer, Problem, problem
+from quart_counter.web.answers import Answer, Problem, outcome, problem
 
 MAX_HEADERS: Final = 16 * 1024  # Hypercorn's own limit is soft: 20 KB pass it
 
@@ -51,9 +52,7 @@ def cut_off(scope: Any) -> Answer:
         key = parse.key(scope["headers"])
     except Problem:
         key = None
-    find_out = "send it again with the same key to find out" if key else "sent without Idempotency-Key: nobody can say"
-    detail = f"The service stopped before this was done. A change may have been applied; {find_out}."
-    return problem(504, detail, kind="outcome-unknown", applied="unknown", key=key)
+    return outcome(Change("", key=key), OutcomeUnknown("The service stopped before this was done"))
 
 
 async def send_answer(send: Any, answer: Answer) -> None:

@@ -66,7 +66,7 @@ def watch_store(store: Store, tally: Tally) -> Store:
 
 def watch(counters: Counters, tally: Tally) -> None:
     """Count what becomes of changes, and note from reads whether the store is up."""
-    apply, read = counters.apply, counters.read
+    apply, look = counters.apply, counters.look
 
     async def counted(change: Change) -> Outcome:
         row, slot = tally.row, _UNANSWERED  # stays so when the caller hangs up first, whatever becomes of the change
@@ -81,14 +81,14 @@ def watch(counters: Counters, tally: Tally) -> None:
 
     async def noted(name: str) -> Reading:
         try:
-            reading = await read(name)
+            reading = await look(name)
         except StoreAway:
             tally.store(up=False)
             raise
         tally.store(up=True)
         return reading
 
-    counters.apply, counters.read = counted, noted  # type: ignore[method-assign]
+    counters.apply, counters.look = counted, noted  # type: ignore[method-assign]
 
 
 _APPLIED, _REPLAYED, _REFUSED, _NOT_APPLIED, _UNKNOWN, _UNANSWERED = (

@@ -28,7 +28,7 @@ def blueprint(counters: Counters, sessions: Sessions) -> Blueprint:
         if name is None:
             return _answer(0, 0)
         try:
-            return _answer(*await counters.read(name))
+            return _answer(*await counters.look(name))
         except StoreAway as away:
             return to_response(answers.away(f"{away}. Try again."))
 

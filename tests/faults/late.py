@@ -18,6 +18,7 @@ class LateProxy(FaultProxy):
     def __init__(self, *place: Any, **options: Any) -> None:
         super().__init__(*place, **options)
         self.late_share = 0.0  # of the requests
+        self.delay_s = 0.0  # of every request, so that more happens while it is under way
 
     async def _requests(self, link: Link) -> None:
         link.client_reader = _Peeked(self, link, link.client_reader)  # type: ignore[assignment]
@@ -33,6 +34,7 @@ class _Peeked:
     async def read(self, size: int) -> bytes:
         data = await self._reader.read(size)
         proxy, link = self._proxy, self._link
+        await asyncio.sleep(proxy.delay_s)
         if data and link.between_exchanges and proxy.late_share > proxy._random.random():
             link.between_exchanges, link.fault = False, "pass"
             link.client.close()

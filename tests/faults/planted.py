@@ -67,7 +67,7 @@ BUGS: dict[str, Bug] = {
         "all members of a folded run get its last number", "line-store-redis", LINE, bugs.fold_without_prefix
     ),
     "cancel-cuts-the-flush": Bug(
-        "a client that leaves cancels the flush of all", "disconnects-redis", Size(0, 200), bugs.cancel_cuts_the_flush
+        "a client that leaves cancels the flush of all", "disconnects-redis", Size(0, 400), bugs.cancel_cuts_the_flush
     ),
     "acknowledged-before-commit": Bug(
         "SQLite's commit comes after the answer",

@@ -99,8 +99,9 @@ async def rig(
     """Start all of it on free ports of the loopback, and leave nothing behind."""
     with store(mode, **(server_options or {})) as (url, server, folder):
         async with LateProxy(*_place(url), seed=seed) as proxy:
-            given = {"mode": mode, "url": _through(proxy, url) if line else url, "workers": workers, **settings}
-            ready = load_settings({}, bind="127.0.0.1:0", lab=knows_workers and mode != "lock", **given)
+            given = {"mode": mode, "url": _through(proxy, url) if line else url, "workers": workers}
+            named = {"lab": knows_workers and mode != "lock"}
+            ready = load_settings({}, bind="127.0.0.1:0", **{**given, **named, **settings})
             async with Service(ready) as service, FaultProxy(*_place(service.url), seed=seed + 1) as front:
                 crowd = Crowd(f"http://{front.address}" if door else service.url, timeout_s=timeout_s)
                 crowd.knows_workers = knows_workers

@@ -137,15 +137,18 @@ def _repeated(keys: int) -> Iterator[Wanted]:
 async def disconnects(mode: str, size: Size, seed: int) -> Result:
     """Clients leave at any byte of the request or of the answer."""
     result = Result(f"disconnects-{mode}", seed, size)
-    async with rig(mode, seed=seed, line=True) as running:
+    async with rig(mode, seed=seed, line=True, lab=True) as running:
         crowd, line = running.crowd, running.line
         assert line is not None
-        connected = line.accepted  # by the workers, once each, for flushes and reads
+        await _warm(running)
+        line.delay_s = 0.005  # a longer way to the store: many leave while their change is on it
+        connected = line.accepted
         numbers = iter(range(size.faults * 8 // 7))
         leavers = [crowd.caller() for _ in range(CLIENTS)]
         await asyncio.gather(*(_leave(one, numbers, random.Random(f"{seed}-{one.process}"), result) for one in leavers))
-        heard = {one.key for one in crowd.operations if one.outcome == "ok"}
-        unheard = {one.key for one in crowd.operations if one.outcome == "info"} - heard
+        told = [one for one in crowd.operations if one.name == "gone"]
+        heard = {one.key for one in told if one.outcome == "ok"}
+        unheard = {one.key for one in told if one.outcome == "info"} - heard
         reader = crowd.caller()
         middle = await reader.settle(Wanted("read", "gone"))
         assert middle is not None
@@ -164,6 +167,17 @@ async def disconnects(mode: str, size: Size, seed: int) -> Result:
     result.miss_unless(exact, "the count was not exact after the replay")
     result.miss_unless(reconnects <= result.faults / 100, f"{reconnects} reconnects to the store")
     return result
+
+
+async def _warm(running: Rig) -> None:
+    """Have each worker connect to its store, which it does when it first has to."""
+    before, clients = running.crowd.knows_workers, [running.crowd.caller() for _ in range(CLIENTS)]
+    running.crowd.knows_workers = True
+    await asyncio.gather(*(one.settle(Wanted("add", "warm", 1, None, f"w{one.process}")) for one in clients))
+    assert len({one.worker for one in clients}) > 1, "one worker took all connections: run it again"
+    for one in clients:
+        one.hang_up()
+    running.crowd.knows_workers = before
 
 
 async def _leave(caller: Caller, numbers: Iterator[int], rng: random.Random, result: Result) -> None:

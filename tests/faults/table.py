@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import gettempdir
+from typing import NamedTuple
 
 from faults.crowd import Crowd
 from quart_counter.lab import history
@@ -18,8 +19,7 @@ HEAD = ("row", "changes", "faults", "in flight", "lost", "dup.", "out of order",
 KEEP = Path(gettempdir()) / "quart-counter-faults"
 
 
-@dataclass(frozen=True)
-class Size:
+class Size(NamedTuple):
     """How much of a row to run: at least so many operations, and so many faults."""
 
     ops: int
@@ -129,7 +129,10 @@ def saved(rows: Iterable[str]) -> list[Result]:
     """The last result of each of these rows, where there is one."""
     files = [KEEP / f"{row}.json" for row in rows]
     documents = [json.loads(file.read_text()) for file in files if file.exists()]
-    return [Result(**{**one, "asked": Size(**one["asked"])}) for one in documents]
+    return [
+        Result(**{**one, "asked": Size(*(one["asked"].values() if isinstance(one["asked"], dict) else one["asked"]))})
+        for one in documents
+    ]
 
 
 def write(path: Path, results: Sequence[Result], plans: Mapping[str, Size]) -> None:

@@ -7,7 +7,7 @@ from servers import require
 
 from faults.planted import BUGS, planted
 from faults.rows import ROWS
-from faults.table import Result
+from faults.table import Result, Size
 
 SEED = 7
 
@@ -21,6 +21,16 @@ def test_the_bug_is_caught(name, capsys):
     with capsys.disabled():
         print(f"\n  {name}: {bug.says}; caught by {bug.row}: {why(result)}")  # noqa: T201
     assert not result.passed
+
+
+@pytest.mark.parametrize("row", sorted({(bug.row, *bug.size) for bug in BUGS.values()}), ids=lambda row: row[0])
+def test_without_the_bug_the_same_run_passes(row):
+    """Else the bug above would not be what was caught."""
+    name, ops, faults = row
+    if "redis" in name:
+        require("redis")
+    result = asyncio.run(ROWS[name].run(Size(ops, faults), SEED))
+    assert result.passed, result.misses
 
 
 def why(result: Result) -> str:

@@ -8,6 +8,7 @@ from quart import Quart
 
 from quart_counter import create_app
 from quart_counter.counters import Counters
+from quart_counter.model import Change
 from quart_counter.sessions import PREFIX, Sessions
 from quart_counter.stores.memory import MemoryStore
 
@@ -103,10 +104,10 @@ async def test_sessions_are_bounded_in_number() -> None:
     counters, sessions = sessions_in_memory(life_s=3600, most=100)
     for _ in range(100_000):
         newest = await sessions.enter(None)
-        await counters.increment(newest)
+        await counters.apply(Change(newest))
     assert len(await counters.names(limit=1000)) == 100
     assert await sessions.enter(newest) == newest
-    assert (await counters.read(newest)).value == 1
+    assert (await counters.look(newest)).value == 1
 
 
 async def test_a_session_ends_with_its_life() -> None:
@@ -114,9 +115,9 @@ async def test_a_session_ends_with_its_life() -> None:
     counters, sessions = sessions_in_memory(life_s=3600, most=100)
     old, other = f"{PREFIX}{0:010x}.{'0' * 32}", "tickets"
     for name in (old, other):
-        await counters.increment(name)
+        await counters.apply(Change(name))
     young = await sessions.enter(old)
-    await counters.increment(young)
+    await counters.apply(Change(young))
     assert young != old
     assert await sessions.sweep() == 1
     assert sorted(await counters.names()) == sorted([young, other])
