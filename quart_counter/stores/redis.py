@@ -5,9 +5,9 @@ retries are off, for they would count twice when a reply is lost; a flush is sen
 
 Layout, for the counter `tickets` (the braces keep all of it in one cluster slot):
 
-    qc:{tickets}                    hash: value, version
+    qc:{tickets}                    hash: value, version, keys (the ends of the generations that live)
     qc:{tickets}:flush:<worker>     string: that worker's last flush and its reply; lives twice the deadline
-    qc:{tickets}:keys:<generation>  hash: idempotency key -> fingerprint and answer; lives one to two key lives
+    qc:{tickets}:keys:<end in ms>   hash: idempotency key -> fingerprint and answer; lives one to two key lives
     qc:names                        sorted set of all names, for listing in order
 """
 
