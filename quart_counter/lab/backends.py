@@ -97,7 +97,9 @@ async def line_to(mode: str, url: str) -> AsyncIterator[str]:
 def _redis(mode: str) -> AbstractContextManager[Server]:
     from quart_counter.local.redis import private_redis
 
-    return private_redis(appendonly="everysec")
+    # Not everysec: while its fsync is under way Redis answers first and writes up to 2 s later (flushAppendOnlyFile),
+    # so a kill -9 then loses what was answered.
+    return private_redis(appendonly="always")
 
 
 def _postgres(mode: str) -> AbstractContextManager[Server]:

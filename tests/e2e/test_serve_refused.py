@@ -23,7 +23,7 @@ from quart_counter.local.process import LocalServer, free_port
         (["--mode", "lock", "--workers", "4"], {}, "use --mode redis"),
         (["--workers", "0"], {}, "workers is 0"),
         (["--workers", "many"], {}, "--workers"),
-        (["--mode", "none"], {}, "--mode"),
+        (["--mode", "none"], {}, "there is no mode 'none'"),
         (["--nope"], {}, "--nope"),
         (["--mode", "lock", "--url", "redis://127.0.0.1/0"], {}, "mode lock does not use redis"),
         (["--url", "gopher://127.0.0.1/"], {}, "no mode uses gopher"),

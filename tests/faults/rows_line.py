@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 
 from faults.crowd import BROKEN, Caller, Crowd, Wanted
 from faults.proxy import FaultProxy
@@ -17,6 +18,7 @@ from faults.work import SEATS, first, mixed
 STORE_FAULTS = {"drop": 6, "drop_request": 3, "reset": 3, "stall": 1, "dribble": 1, "half_close": 1}
 CLIENT_FAULTS = {"drop": 6, "drop_request": 3, "reset": 3, "stall": 1, "dribble": 2, "half_close": 2}
 COPIES = 5
+LONG_WAY_S = 0.05
 
 
 async def healthy(mode: str, size: Size, seed: int) -> Result:
@@ -58,6 +60,8 @@ async def lost_at_store(mode: str, size: Size, seed: int) -> Result:
             line.mix, line.late_share = {}, 0.0
         judge(result, running.crowd)
         _tell(result, line, running.crowd)
+        silent = running.crowd.unanswered.total()
+        result.miss_unless(silent == 0, f"{silent} requests were left without an answer")
     return result
 
 
@@ -141,7 +145,7 @@ async def disconnects(mode: str, size: Size, seed: int) -> Result:
         crowd, line = running.crowd, running.line
         assert line is not None
         await _warm(running)
-        line.delay_s = 0.005  # a longer way to the store: many leave while their change is on it
+        line.delay_s = LONG_WAY_S  # a longer way to the store: many leave while their change is on it
         connected = line.accepted
         numbers = iter(range(size.faults * 8 // 7))
         leavers = [crowd.caller() for _ in range(CLIENTS)]
@@ -171,13 +175,15 @@ async def disconnects(mode: str, size: Size, seed: int) -> Result:
 
 async def _warm(running: Rig) -> None:
     """Have each worker connect to its store, which it does when it first has to."""
-    before, clients = running.crowd.knows_workers, [running.crowd.caller() for _ in range(CLIENTS)]
-    running.crowd.knows_workers = True
-    await asyncio.gather(*(one.settle(Wanted("add", "warm", 1, None, f"w{one.process}")) for one in clients))
-    assert len({one.worker for one in clients}) > 1, "one worker took all connections: run it again"
-    for one in clients:
-        one.hang_up()
-    running.crowd.knows_workers = before
+    crowd, met, numbers = running.crowd, set[int](), count()
+    crowd.knows_workers = True
+    while len(met) < len(running.service.pids):
+        clients = [crowd.caller() for _ in range(8)]
+        await asyncio.gather(*(one.settle(Wanted("add", "warm", 1, None, f"w{next(numbers)}")) for one in clients))
+        met.update(one.worker for one in clients)
+        for one in clients:
+            one.hang_up()
+    crowd.knows_workers = False
 
 
 async def _leave(caller: Caller, numbers: Iterator[int], rng: random.Random, result: Result) -> None:
@@ -204,7 +210,7 @@ async def _cut_short(caller: Caller, wanted: Wanted, rng: random.Random) -> bool
     with suppress(*BROKEN):
         caller._writer.write(wire[:cut])
         if rng.random() < 0.5:
-            await asyncio.sleep(rng.uniform(0, 0.02))
+            await asyncio.sleep(rng.uniform(0, LONG_WAY_S))
         elif cut > len(wire):
             async with asyncio.timeout(caller.crowd.timeout_s):
                 await caller._reader.read(cut - len(wire))

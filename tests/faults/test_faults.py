@@ -30,7 +30,9 @@ def test_it_holds(row):
     result = run(row, ROWS[row].short)
     # How fast a worker is replaced is for the long run to say, on a machine that does nothing else.
     misses = [miss for miss in result.misses if "replacements took" not in miss]
-    assert (result.verdict, misses) == ("valid", []), result.notes
+    if ROWS[row].must_hold:
+        assert (result.verdict, misses) == ("valid", []), result.notes
+    assert result.verdict != "unknown"
 
 
 @pytest.mark.soak
@@ -38,7 +40,7 @@ def test_it_holds(row):
 @pytest.mark.parametrize("row", ROWS)
 def test_it_holds_in_full(row):
     result = run(row, ROWS[row].full)
-    assert result.passed, result.misses + result.notes
+    assert result.passed or not ROWS[row].must_hold, result.misses + result.notes
 
 
 def test_what_people_write_instead_counts_too_often():

@@ -13,6 +13,7 @@ from servers import KINDS, require
 
 from quart_counter import cli
 from quart_counter.lab import matrix, matrix_table
+from quart_counter.lab.history import Operation
 from quart_counter.lab.house import House
 from quart_counter.lab.matrix import COLUMNS, QUICK, Row, expected, measure, status
 from quart_counter.lab.price import Price, price_of
@@ -119,6 +120,20 @@ def test_two_beats_one_beats_three_beats_zero():
     assert status([good, is_open, broken]) == 1
     assert status([good, is_open, broken, missing]) == 2
     assert status([good], complete=False) == 3
+
+
+@pytest.mark.parametrize(("answers", "last", "survived"), [
+    ((1, 2, 3), 3, True),
+    ((1, 2, 4), 4, True),  # a reply was lost and its request sent again: too much is not lost
+    ((1, 2, 1), 1, False),
+    ((1, 2, 3), 2, False),
+])  # fmt: skip
+def test_what_counts_wrong_can_still_keep_what_it_answered(answers, last, survived):
+    adds = [
+        Operation(0, "add", "n", 1, None, None, 10 * i, 10 * i + 5, "ok", False, n, n) for i, n in enumerate(answers)
+    ]
+    read = Operation(0, "read", "n", 0, None, None, 90, 95, "ok", False, last, last)
+    assert matrix.trials.kept([*adds, read]) is survived
 
 
 def test_a_host_s_number_is_seen_as_shared_by_processes():
