@@ -74,6 +74,18 @@ ROWS: dict[str, Row] = {
         Size(400, 1),
         Size(50_000, 100),
     ),
+    **{
+        f"pause-{whom}-{mode}": Row(
+            f"a {whom} that stands still beyond every deadline and goes on: 0 lost, 0 duplicated",
+            partial(rows_kill.pause, mode, whom),
+            Size(300, 1),
+            Size(10_000, 10),
+            in_ci=False,
+        )
+        for whom, modes in (("worker", STORES), ("store", LINED))
+        for mode in modes
+        if mode != "lock"
+    },
     "kill-sqlite-mid-commit": Row(
         "all workers die in a SQLite commit: 0 lost, 0 duplicated, integrity_check ok",
         rows_kill.sqlite_kill,

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from statistics import median
@@ -16,6 +17,7 @@ from faults.work import mixed
 
 CLIENTS = 64
 REPLACED_S = 3.0
+PAUSE_S = {"worker": 12.0, "store": 7.0}  # longer than twice the deadline; longer than the deadline
 HOURS_S = 10 * 3600.0  # a full run takes as long as it takes; each step of it has its own patience
 
 
@@ -96,6 +98,27 @@ async def server_kill(
                 result.faults += 1
                 await asyncio.to_thread(server.start)
         judge(result, running.crowd)
+    return result
+
+
+async def pause(mode: str, whom: str, size: Size, seed: int) -> Result:
+    """A worker, or the store's server, stands still for longer than every deadline, and then goes on."""
+    result = Result(f"pause-{whom}-{mode}", seed, size)
+    async with rig(mode, seed=seed, timeout_s=30.0) as running:
+        async with under_load(running, mixed(seed, keyed=0.5), size):
+            for number in range(size.faults):
+                await running.progress(CLIENTS)
+                pid = running.server.pid if whom == "store" and running.server else running.service.pids[number % 2]
+                result.in_flight += running.crowd.waiting if whom == "store" else running.crowd.waiting // 2
+                result.faults += 1
+                os.kill(pid, signal.SIGSTOP)
+                try:
+                    await asyncio.sleep(PAUSE_S[whom])
+                finally:
+                    os.kill(pid, signal.SIGCONT)
+        judge(result, running.crowd)
+        statuses = sum(running.crowd.not_ok.values(), Counter[int]())
+    result.notes.append(f"stood still for {PAUSE_S[whom]:g} s; answers {dict(statuses) or 'all definite'}")
     return result
 
 

@@ -72,7 +72,7 @@ async def test_a_client_killed_in_the_middle_of_a_call_leaves_no_lock(own):
         client.stdin.write(f"{own.url}\n".encode())
         client.stdin.flush()
         assert client.stdout.readline() == b"warm\n"
-        own.process.send_signal(signal.SIGSTOP)
+        freeze(own.process.pid)
         client.stdin.write(b"go\n")
         client.stdin.flush()
         assert client.stdout.readline() == b"asking\n"
@@ -85,10 +85,16 @@ async def test_a_client_killed_in_the_middle_of_a_call_leaves_no_lock(own):
         assert await store.apply([Change("tickets")]) == [Applied(after.value + 1, after.version + 1)]
 
 
+def freeze(child: int) -> None:
+    """Stop the process and return when it stands still: a signal takes effect when its target is next scheduled."""
+    os.kill(child, signal.SIGSTOP)
+    os.waitid(os.P_PID, child, os.WSTOPPED)
+
+
 async def test_a_manager_that_stands_still_for_a_while_costs_a_retry_and_not_a_count(own):
     async with open_store(own.url, PATIENT) as store:
         await store.apply([Change("tickets")])
-        own.process.send_signal(signal.SIGSTOP)
+        freeze(own.process.pid)
         waiting = asyncio.create_task(store.apply([Change("tickets"), Change("tickets", key="k")]))
         with pytest.raises(StoreAway):
             await store.read("tickets")
@@ -102,7 +108,7 @@ async def test_a_manager_that_stands_still_for_a_while_costs_a_retry_and_not_a_c
 async def test_a_manager_that_stands_still_hangs_nobody(own):
     async with open_store(own.url, QUICK) as store:
         await store.apply([Change("tickets")])
-        own.process.send_signal(signal.SIGSTOP)
+        freeze(own.process.pid)
         (unknown,) = await store.apply([Change("tickets")])
         assert isinstance(unknown, OutcomeUnknown)
         with pytest.raises(StoreAway):
