@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Change, NotApplied, Outcome, OutcomeUnknown, Reading
@@ -172,13 +172,17 @@ class Reader:
 
     def read(self, name: str) -> Reading:
         """Return value and version of one moment."""
-        row = self._connected().execute("SELECT value, version FROM counters WHERE name = ?", (name,)).fetchone()
-        return Reading(*row) if row else Reading()
+        rows = self._ask("SELECT value, version FROM counters WHERE name = ?", name)
+        return Reading(*rows[0]) if rows else Reading()
 
     def names(self, after: str, limit: int) -> Sequence[str]:
         """Return at most `limit` names greater than `after`, in order."""
         question = "SELECT name FROM counters WHERE name > ? AND version > 0 ORDER BY name LIMIT ?"
-        return [name for (name,) in self._connected().execute(question, (after, limit))]
+        return [name for (name,) in self._ask(question, after, limit)]
+
+    def _ask(self, question: str, *values: str | int) -> list[tuple[Any, ...]]:
+        until = time.monotonic() + self._limits.store_timeout_s
+        return _patiently(lambda: self._connected().execute(question, values).fetchall(), until)
 
     def close(self) -> None:
         """Close the connection."""
@@ -187,7 +191,7 @@ class Reader:
 
     def _connected(self) -> sqlite3.Connection:
         if self._db is None:
-            self._db = sqlite3.connect(self._path, timeout=self._limits.store_timeout_s, isolation_level=None)
+            self._db = sqlite3.connect(self._path, timeout=0, isolation_level=None)  # as in Writer, and for its reason
         return self._db
 
 

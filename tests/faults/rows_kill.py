@@ -7,7 +7,8 @@ import signal
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from statistics import median
 
 from faults.crowd import Wanted
@@ -111,15 +112,28 @@ async def pause(mode: str, whom: str, size: Size, seed: int) -> Result:
                 pid = running.server.pid if whom == "store" and running.server else running.service.pids[number % 2]
                 result.in_flight += running.crowd.waiting if whom == "store" else running.crowd.waiting // 2
                 result.faults += 1
-                os.kill(pid, signal.SIGSTOP)
+                family = await asyncio.to_thread(_family, pid)
+                _signal(family, signal.SIGSTOP)
                 try:
                     await asyncio.sleep(PAUSE_S[whom])
                 finally:
-                    os.kill(pid, signal.SIGCONT)
+                    _signal(family, signal.SIGCONT)
         judge(result, running.crowd)
         statuses = sum(running.crowd.not_ok.values(), Counter[int]())
     result.notes.append(f"stood still for {PAUSE_S[whom]:g} s; answers {dict(statuses) or 'all definite'}")
     return result
+
+
+def _family(pid: int) -> list[int]:
+    """A process and its children: PostgreSQL has one for each connection."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [pid, *map(int, children.split())]
+
+
+def _signal(pids: list[int], how: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, how)
 
 
 async def sqlite_kill(size: Size, seed: int) -> Result:

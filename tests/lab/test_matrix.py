@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -234,3 +236,16 @@ def test_ctrl_c_prints_what_was_learnt(monkeypatch):
     assert [row["mode"] for row in json.loads(answer.stdout)["rows"]] == ["lock"]
     assert "interrupted: 1 of 3 rows were begun" in answer.stderr
     assert answer.exit_code == 3
+
+
+def test_the_readme_carries_this_table(quick):
+    """Every cell but the price, which is another one on every machine."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    lines = re.findall(r"^\| `(.+?)` \| (.+) \|$", readme.partition("<!-- quart-counter matrix")[2], re.MULTILINE)
+    carried = {mode: cells.split(" | ")[: len(COLUMNS)] for mode, cells in lines}
+    measured = {
+        row["mode"]: [str(row["expected"]["scope"])]
+        + [matrix_table._word(column, row["measured"][column]) for column in COLUMNS if column != "scope"]
+        for row in quick[0]
+    }
+    assert carried == measured
