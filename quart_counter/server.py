@@ -189,8 +189,10 @@ class Service:
 
 
 def _signal(worker: Worker, how: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        worker.process.send_signal(how)
+    # Not process.send_signal: that polls, and takes a child that has just died away from asyncio's watcher.
+    if worker.process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(worker.process.pid, how)
 
 
 def _death(status: int) -> str:

@@ -62,10 +62,11 @@ def guarantees(info: dict[str, Any], settings: dict[str, str]) -> Guarantees:
     durable = "none"
     if info.get("aof_enabled"):
         fsync = settings.get("appendfsync")
-        durable = "power_loss" if fsync == "always" else "crash"
+        durable = "power_loss" if fsync == "always" else "restart"
         notes.append(f"append-only file on, fsync {fsync or 'unknown'}")
         if fsync != "always":
-            notes.append("a power cut may lose about the last 2 seconds; appendfsync always does not")
+            # Redis answers first, and puts the write off while its own fsync runs: kill -9 on a busy disk loses some.
+            notes.append("a crash or a power cut may lose about the last 2 seconds; appendfsync always does not")
     elif settings.get("save"):
         durable = "restart"
         notes.append("snapshots only: a crash loses what came after the last one; CONFIG SET appendonly yes keeps it")

@@ -51,7 +51,10 @@ async def lost_at_store(mode: str, size: Size, seed: int) -> Result:
         assert line is not None
         _count_waiting(running, line, result, share=2)
         share = 0.12
-        async with under_load(running, mixed(seed, keyed=0.5), size):
+        line.delay_s = (
+            0.005  # a longer way to the store: more changes share a flush, so more are at stake when it breaks
+        )
+        async with under_load(running, mixed(seed, keyed=0.2), size):
             line.mix, line.late_share = (
                 {"pass": sum(STORE_FAULTS.values()) * (1 / share - 1), **STORE_FAULTS},
                 share / 6,

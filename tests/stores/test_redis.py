@@ -557,8 +557,8 @@ class TestGuarantees:
         ("settings", "durable", "note"),
         [
             ({"appendonly": "yes", "appendfsync": "always"}, "power_loss", "fsync always"),
-            ({"appendonly": "yes", "appendfsync": "everysec"}, "crash", "appendfsync always does not"),
-            ({"appendonly": "yes", "appendfsync": "no"}, "crash", "appendfsync always does not"),
+            ({"appendonly": "yes", "appendfsync": "everysec"}, "restart", "appendfsync always does not"),
+            ({"appendonly": "yes", "appendfsync": "no"}, "restart", "appendfsync always does not"),
             ({"appendonly": "no", "save": "3600 1"}, "restart", "CONFIG SET appendonly yes"),
             ({"appendonly": "no", "save": ""}, "none", "CONFIG SET appendonly yes"),
         ],
@@ -595,7 +595,7 @@ class TestGuarantees:
     @pytest.mark.parametrize(
         ("settings", "durable"),
         [
-            ({"appendonly": "yes", "appendfsync": "always"}, "crash"),
+            ({"appendonly": "yes", "appendfsync": "always"}, "restart"),
             ({"appendonly": "no", "save": "3600 1"}, "none"),
             ({"appendonly": "no", "save": ""}, "none"),
         ],
