@@ -61,7 +61,7 @@ BUGS: dict[str, Bug] = {
     "replies-crossed": Bug("two waiters get each other's answer", "healthy-redis", Size(600), bugs.replies_crossed),
     "worker-local": Bug("each worker counts by itself", "healthy-redis", Size(600), bugs.worker_local),
     "bound-outside": Bug(
-        "the bound of a take is checked before the step", "line-store-redis", Size(600), bugs.bound_checked_outside
+        "the bound of a take is checked before the step", "line-store-redis", LINE, bugs.bound_checked_outside
     ),
     "fold-without-prefix": Bug(
         "all members of a folded run get its last number", "line-store-redis", LINE, bugs.fold_without_prefix

@@ -218,18 +218,14 @@ def root() -> Path:
 @each_kind
 def test_one_that_cannot_start_quotes_its_log(kind: str) -> None:
     """The sentence names the server and its own complaint; nothing is left of the attempt."""
-    before = ours()
-    with pytest.raises(ServerFailed, match=rf"(?s){kind} did not start.*no.such.option"), broken(kind):
+    server = broken(kind)
+    with pytest.raises(ServerFailed, match=rf"(?s){kind} did not start.*no.such.option"), server:
         pass
-    assert not ours() - before
+    assert not server.folder.exists()
 
 
 def broken(kind: str) -> LocalServer:
     return a_server_of_our_own(kind, extra_args=["--no-such-option=1"])
-
-
-def ours() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("quart-counter-*"))
 
 
 def test_a_setup_that_fails_quotes_its_log() -> None:
