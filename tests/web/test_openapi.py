@@ -223,11 +223,19 @@ async def send_slowly(app: Quart, asked: Asked) -> Reply:
     sent: list[Any] = []
     messages = iter([{"type": "http.request", "body": b"", "more_body": True}])
 
+    answered = asyncio.Event()
+
     async def receive() -> Any:
-        return next(messages, None) or await asyncio.Event().wait()
+        message = next(messages, None)
+        if message is None:  # as servers do: nothing more, and the end of the connection after the answer
+            await answered.wait()
+            return {"type": "http.disconnect"}
+        return message
 
     async def send(message: Any) -> None:
         sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            answered.set()
 
     scope = {"type": "http", "http_version": "1.1", "scheme": "http", "method": asked.method, "query_string": b""}
     headers = [(b"content-length", b"9"), (b"content-type", b"application/x-www-form-urlencoded")]
