@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal
 
 import click
 
-from quart_counter.errors import ConfigurationError
 from quart_counter.lab.backends import BAD_LINES
 from quart_counter.lab.matrix import COLUMNS, FULL, QUICK, Row, measure, status
 from quart_counter.lab.price import CONNECTIONS
-from quart_counter.settings import MODES
+from quart_counter.settings import MODES, no_such_mode
 
 TITLES: Final = {
     "mode": "mode",
@@ -59,15 +57,14 @@ def matrix(modes: Sequence[str], *, quick: bool, as_json: bool, as_markdown: boo
     if as_json:
         click.echo(json.dumps({"rows": [row.document() for row in rows]}, indent=2))
     else:
-        colours = False if os.environ.get("NO_COLOR") else None  # None: where there is a terminal
-        click.echo("\n".join(markdown(rows) if as_markdown else text(rows)), color=colours)
+        click.echo("\n".join(markdown(rows) if as_markdown else text(rows)))
     return status(rows, complete=complete)
 
 
 def _rows(modes: Sequence[str]) -> list[Row]:
     for mode in modes:
         if mode not in MODES:
-            raise ConfigurationError(f"there is no mode {mode!r}; there are {', '.join(MODES)}")
+            raise no_such_mode(mode)
     return [Row(mode) for mode in modes or MODES]
 
 

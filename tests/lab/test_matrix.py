@@ -160,7 +160,7 @@ async def nothing(*_: object) -> None:
 def test_colours_are_for_terminals_that_want_them(monkeypatch, environ, coloured):
     monkeypatch.setattr(matrix_table, "measure", nothing)
     monkeypatch.setattr(matrix_table, "_rows", lambda modes: [measured()])
-    answer = CliRunner(env={"NO_COLOR": None, **environ}).invoke(cli.main, ["matrix"], color=True)
+    answer = CliRunner(env={"NO_COLOR": None, "TERM": "xterm", **environ}).invoke(cli.main, ["matrix"], color=True)
     assert ("\x1b" in answer.stdout) is coloured
 
 
