@@ -18,8 +18,8 @@ from quart_counter.errors import ConfigurationError
 from quart_counter.sessions import Sessions
 from quart_counter.settings import MODES, PREFIX, Settings, load_settings
 from quart_counter.stores import Limits, Store, open_store
-from quart_counter.web import answers, api, docs, front, health, metrics, openapi, page, session
-from quart_counter.web.parse import MAX_BODY
+from quart_counter.web import answers, api, docs, front, health, lane, metrics, openapi, page, session
+from quart_counter.web.parse import MAX_BODY, TOO_LARGE
 from quart_counter.web.tally import Tally
 
 BODY_TIMEOUT_S = 5
@@ -98,7 +98,10 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Exception, _unexpected)
     app.after_request(_no_store)
-    app.asgi_app = metrics.Requests(front.Front(app.asgi_app), tally)  # type: ignore[method-assign]
+    inner: Any = app.asgi_app
+    if not MODES[settings.mode].in_context:
+        inner = lane.Lane(inner, counters, body_timeout_s=BODY_TIMEOUT_S, logger=app.logger)
+    app.asgi_app = metrics.Requests(front.Front(inner), tally)  # type: ignore[method-assign]
     if settings.lab:
         from quart_counter.lab import witness
 
@@ -138,14 +141,11 @@ def _open(settings: Settings) -> AbstractAsyncContextManager[Store]:
 async def _http_problem(error: HTTPException) -> Response:
     if error.code == 404:
         return api.to_response(api.problem_not_found())
-    status = error.code or 500
-    return api.to_response(answers.problem(status, _REMEDY.get(status, str(error.description))))
-
-
-_REMEDY = {
-    408: f"The body did not arrive within {BODY_TIMEOUT_S} seconds.",
-    413: f"The body is larger than {MAX_BODY} bytes; a change needs fewer than 100.",
-}
+    if error.code == 408:
+        return api.to_response(answers.too_slow(BODY_TIMEOUT_S))
+    if error.code == 413:
+        return api.to_response(answers.problem(413, TOO_LARGE))
+    return api.to_response(answers.problem(error.code or 500, str(error.description)))
 
 
 async def _no_store(response: QuartResponse) -> QuartResponse:
@@ -157,7 +157,7 @@ async def _unexpected(error: Exception) -> Response:
     from quart import current_app
 
     current_app.logger.exception("a bug in quart_counter")
-    return api.to_response(answers.problem(500, "A bug in the service; its log says more."))
+    return api.to_response(answers.bug())
 
 
 class _NotOpen:

@@ -23,6 +23,7 @@ class Mode(NamedTuple):
     default_url: str
     exhibit: bool = False  # broken on purpose, for the lab
     per_client: bool = False  # what counts is below /session: a number for each client
+    in_context: bool = False  # counts on a context of Quart's, so every request has to go through Quart
 
     @property
     def in_worker(self) -> bool:
@@ -77,8 +78,10 @@ MODES: Final[Mapping[str, Mode]] = {
     "unguarded": _global("a plain global, an await inside"),
     "lock-late-answer": _global("adds under the lock, reads the answer after it"),
     "thread": _global("a plain global in sync handlers, which run in threads"),
-    "g": _global("a number on quart.g, which lives for one request"),
-    "app-context": _global("a number on the application context, which lives for one request"),
+    "g": _global("a number on quart.g, which lives for one request")._replace(in_context=True),
+    "app-context": _global("a number on the application context, which lives for one request")._replace(
+        in_context=True
+    ),
     "cache": Mode("exhibit: cachelib's inc on files, shared by workers", ("file",), "file:exhibit-cache", exhibit=True),
     "manager-proxy": Mode("exhibit: proxy.value += 1 on a manager's value", ("manager",), "manager:", exhibit=True),
     "sql-read-then-write": Mode("exhibit: SELECT, add, UPDATE", ("sqlite",), "sqlite:exhibit.db", exhibit=True),

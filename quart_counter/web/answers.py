@@ -79,3 +79,13 @@ def outcome(change: Change, result: Outcome) -> Answer:
 def away(detail: str) -> Answer:
     """Answer that nothing happened and that it is safe to try again."""
     return problem(503, detail, kind="not-applied", headers=(("retry-after", str(RETRY_AFTER_S)),), applied="no")
+
+
+def too_slow(limit_s: float) -> Answer:
+    """Answer that the body did not come in time."""
+    return problem(408, f"The body did not arrive within {limit_s:g} seconds.")
+
+
+def bug() -> Answer:
+    """Answer that we are at fault."""
+    return problem(500, "A bug in the service; its log says more.")

@@ -15,6 +15,7 @@ from quart_counter.web.answers import Problem
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 MAX_BODY: Final = 64 * 1024
+TOO_LARGE: Final = f"The body is larger than {MAX_BODY} bytes; a change needs fewer than 100."
 LONGEST_INT: Final = 20  # digits; longer ones are out of every range, and int() of a very long one is slow
 ETAG: Final = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')  # RFC 9110, 8.8.3
 OUR_ETAG: Final = re.compile(r'"(0|[1-9][0-9]{0,14})"', re.ASCII)
@@ -76,7 +77,7 @@ def if_version(headers: RawHeaders) -> int | None:
 def fields(headers: RawHeaders, body: bytes, allowed: Collection[str]) -> dict[str, Any]:
     """Return the body's JSON object, {} for an empty body; only `allowed` fields."""
     if len(body) > MAX_BODY:
-        raise Problem(413, f"The body is larger than {MAX_BODY} bytes; a change needs fewer than 100.")
+        raise Problem(413, TOO_LARGE)
     if not body:
         return {}
     media, _, parameters = (header(headers, b"content-type") or "").lower().partition(";")
