@@ -21,7 +21,7 @@ from quart_counter.model import (
     check_change,
     check_name,
 )
-from quart_counter.stores.base import Guarantees, Store, StoreAway
+from quart_counter.stores.base import Guarantees, Store, StoreAway, read_many
 
 
 class Counters:
@@ -77,6 +77,10 @@ class Counters:
     async def look(self, name: str) -> Reading:
         """Read a counter whose name was checked already, or is one of our own."""
         return await self._store.read(name)
+
+    async def look_at(self, names: Sequence[str]) -> Sequence[Reading]:
+        """Read many counters, in one trip where the store can; a reading is of one moment, not all of the same."""
+        return await read_many(self._store, names)
 
     async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:
         """Return at most `limit` counter names greater than `after`, in order."""

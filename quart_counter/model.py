@@ -16,6 +16,7 @@ from quart_counter.errors import InvalidChange
 MAX_VALUE = 2**53 - 1  # the largest integer that JSON in a browser and a Lua number both carry exactly (RFC 8259, 6)
 MAX_BY = 2**31
 MAX_KEYS = 1_000_000
+MAX_VERSION = 2**52  # that may be restored: as much again is left for the counter to go on
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,63}", re.ASCII)
 KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
@@ -27,7 +28,8 @@ class Change(NamedTuple):
     """One requested mutation: add `by`, or set to `value` when that is given (a reset sets 0).
 
     `limit` (for a positive `by`) and `floor` (for a negative one) bound the new value, inclusively; `if_version` asks
-    for exactly that version; `key` makes repeats of the same change count once.
+    for exactly that version; `key` makes repeats of the same change count once. `version` restores: beside the `value`
+    that a counter had elsewhere it is the version it had there, and this one's becomes that, if that is the higher.
     """
 
     name: str
@@ -37,10 +39,11 @@ class Change(NamedTuple):
     limit: int | None = None
     floor: int | None = None
     if_version: int | None = None
+    version: int | None = None
 
 
 class Reading(NamedTuple):
-    """Value and version together, of one moment. Every mutation raises `version` by exactly 1."""
+    """Value and version together, of one moment. A mutation raises `version` by exactly 1, a restore by 1 or more."""
 
     value: int = 0
     version: int = 0
@@ -120,7 +123,8 @@ def _decide(state: State, change: Change) -> tuple[State, Applied | Refused]:
         return state, Refused("bound", state.value, state.version)
     if not -MAX_VALUE <= value <= MAX_VALUE:
         return state, Refused("cap", state.value, state.version)
-    return state._replace(value=value, version=state.version + 1), Applied(value, state.version + 1)
+    version = max(state.version + 1, change.version or 0)
+    return state._replace(value=value, version=version), Applied(value, version)
 
 
 def _replay(state: State, change: Change, record: Record) -> Applied | Refused:
@@ -130,8 +134,12 @@ def _replay(state: State, change: Change, record: Record) -> Applied | Refused:
 
 
 def fingerprint(change: Change) -> str:
-    """What two requests under one key must share to be the same request (all but the name and the key)."""
-    return ",".join("" if part is None else str(part) for part in (*change[1:3], *change[4:]))
+    """What two requests under one key must share to be the same request (all but the name and the key).
+
+    Stores keep these for as long as a key lives, so a newer field must not change those of older requests; and a
+    restore, the one change with a `version`, has no key.
+    """
+    return ",".join("" if part is None else str(part) for part in (*change[1:3], *change[4:7]))
 
 
 class Step(NamedTuple):
@@ -174,7 +182,7 @@ def unfold(step: Step, reading: Reading) -> list[Applied]:
 
 
 def _plain(change: Change) -> bool:
-    return (change.value, change.key, change.limit, change.floor, change.if_version) == (None, None, None, None, None)
+    return change[2:] == (None,) * (len(change) - 2)
 
 
 def _step(changes: list[Change]) -> Step:
@@ -201,6 +209,7 @@ def check_change(change: Change) -> Change:
             _check_int(field, number, MAX_VALUE)
     if change.if_version is not None:
         _check_int("if_version", change.if_version, MAX_VALUE)
+    _check_restore(change)
     if change.key is not None and (not isinstance(change.key, str) or not KEY.fullmatch(change.key)):
         raise InvalidChange("key: use 1 to 255 visible ASCII characters, for example a UUID")
     if change.limit is not None and change.by < 0:
@@ -208,6 +217,16 @@ def check_change(change: Change) -> Change:
     if change.floor is not None and change.by > 0:
         raise InvalidChange("floor bounds a count downwards: give a negative by, or a limit for a positive one")
     return change
+
+
+def _check_restore(change: Change) -> None:
+    if change.version is None:
+        return
+    if change.value is None or change.key is not None:
+        raise InvalidChange("version restores a counter: give it with a value, and without a key")
+    _check_int("version", change.version, MAX_VERSION)
+    if change.version < 1:
+        raise InvalidChange("version must be 1 or more: 0 is that of a counter never touched")
 
 
 def _check_int(field: str, number: object, largest: int) -> None:

@@ -4,7 +4,8 @@
 --       4 the list of names
 -- ARGV  1 number of the flush   2 life of the flush record, ms   3 life of a key, ms   4 quota of keys
 --       5 largest value   6 the counter's name
---       7 steps, as JSON: [by, count] or [by, 1, value, limit, floor, if_version, key, fingerprint], false for none
+--       7 steps, as JSON: [by, count] or [by, 1, value, limit, floor, if_version, restored version, key, fingerprint],
+--         false for none
 -- Answers "<code> <value> <version> <replayed>" for each step, joined by spaces.
 --
 -- Every read comes before the first write: a script error does not undo what was written before it. Numbers are
@@ -65,12 +66,12 @@ local function answer(code) return code .. string.format(' %.0f %.0f', value, ve
 
 local function carry_out(step)
   local code, after = decide(step[1], step[3], step[4], step[5], step[6])
-  if after then value, version = after, version + step[2] end
+  if after then value, version = after, math.max(version + step[2], step[7] or 0) end
   return answer(code)
 end
 
 local function carry_out_once(step)
-  local key, fingerprint = step[7], step[8]
+  local key, fingerprint = step[8], step[9]
   if not ending then open_generation() end
   local record = find(key)
   if record then
@@ -89,7 +90,7 @@ end
 
 local replies = {}
 for i, step in ipairs(cjson.decode(ARGV[7])) do
-  replies[i] = step[7] and carry_out_once(step) or carry_out(step) .. ' 0'
+  replies[i] = step[8] and carry_out_once(step) or carry_out(step) .. ' 0'
   -- a run that would pass the cap is sent again one by one; what follows it must wait for that
   if step[2] > 1 and string.sub(replies[i], 1, 3) == 'cap' then break end
 end

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar, runtime_checkable
 
 from quart_counter.errors import StoreAway as StoreAway  # what every store raises lives in the error tree
 from quart_counter.model import MAX_KEYS, Change, Outcome, Reading
@@ -14,6 +14,7 @@ Scope = Literal["request", "client", "process", "host", "network"]
 Durability = Literal["none", "restart", "crash", "power_loss"]
 
 Reply = TypeVar("Reply")
+AT_ONCE: Final = 8  # reads of one listing, so that it leaves connections for others
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,24 @@ class Store(Protocol):
 
     async def aclose(self) -> None:
         """Let go of everything it opened."""
+
+
+@runtime_checkable
+class ReadsMany(Protocol):
+    """What a store may do beyond a `Store`, where a trip costs something."""
+
+    async def read_many(self, names: Sequence[str]) -> Sequence[Reading]:
+        """Return a reading for each of `names`, in their order, each of one moment. Raises StoreAway."""
+
+
+async def read_many(store: Store, names: Sequence[str]) -> Sequence[Reading]:
+    """Return a reading for each of `names`, in their order: in one trip if the store can, else a few reads at once."""
+    if isinstance(store, ReadsMany):
+        return await store.read_many(names)
+    readings: list[Reading] = []
+    for start in range(0, len(names), AT_ONCE):
+        readings += await asyncio.gather(*(store.read(name) for name in names[start : start + AT_ONCE]))
+    return readings
 
 
 class NeverSent(StoreAway):

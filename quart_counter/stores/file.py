@@ -52,6 +52,11 @@ class FileStore:
         """Return value and version of one moment, without waiting for a flush."""
         return await self._ask(self._reader, partial(self._folder.read, name), self._limits.store_timeout_s)
 
+    async def read_many(self, names: Sequence[str]) -> Sequence[Reading]:
+        """Return a reading for each of `names`, each of one moment."""
+        job = partial(self._folder.read_many, names)
+        return await self._ask(self._reader, job, self._limits.deadline_s)
+
     async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:
         """Return at most `limit` names greater than `after`, in order."""
         return await self._ask(self._reader, partial(self._folder.names, after, limit), self._limits.deadline_s)

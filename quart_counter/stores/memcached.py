@@ -204,6 +204,11 @@ class MemcachedStore:
         (reply,) = await self._reads.exchange([gets(ITEM + name)])
         return _item(name, reply.data).reading
 
+    async def read_many(self, names: Sequence[str]) -> Sequence[Reading]:
+        """Return a reading for each of `names`, all in one round trip."""
+        replies = await self._reads.exchange([gets(ITEM + name) for name in names])
+        return [_item(name, reply.data).reading for name, reply in zip(names, replies, strict=True)]
+
     async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:
         """Return at most `limit` names greater than `after`, in order; up to about 16,000 names a shard are listed."""
         shards = await self._reads.exchange([gets(f"{NAMES}{shard:02x}") for shard in range(SHARDS)])

@@ -74,6 +74,13 @@ class MysqlStore:
         (rows,) = await self._ask(f"SELECT value, version FROM quart_counters WHERE name = {literal(name)}")
         return Reading(*rows[0]) if rows else Reading()
 
+    async def read_many(self, names: Sequence[str]) -> Sequence[Reading]:
+        """Return a reading for each of `names`, all of one moment."""
+        where = f"name IN ({', '.join(map(literal, names)) or 'NULL'})"
+        (rows,) = await self._ask(f"SELECT name, value, version FROM quart_counters WHERE {where}")
+        found = {name: Reading(*reading) for name, *reading in rows}
+        return [found.get(name, Reading()) for name in names]
+
     async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:
         """Return at most `limit` names greater than `after`, in order."""
         where = f"name > {literal(after)} AND version > 0"

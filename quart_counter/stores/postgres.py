@@ -44,6 +44,7 @@ MALFORMED: Final = (  # and not quoted: what cannot be taken apart may be a pass
 )
 
 READ: Final = "SELECT value, version FROM quart_counters WHERE name = $1"
+READ_MANY: Final = "SELECT name, value, version FROM quart_counters WHERE name = ANY ($1)"
 NAMES: Final = "SELECT name FROM quart_counters WHERE name > $1 AND version > 0 ORDER BY name LIMIT $2"
 DROP_OLD_RECEIPTS: Final = (
     "DELETE FROM quart_counter_flushes WHERE worker IN "
@@ -95,6 +96,12 @@ class PostgresStore:
         """Return value and version of one moment, on a connection that carries no flush."""
         row = await self._ask(lambda: self._reads.fetchrow(READ, name))
         return Reading(*row) if row else Reading()
+
+    async def read_many(self, names: Sequence[str]) -> Sequence[Reading]:
+        """Return a reading for each of `names`, all of one moment."""
+        rows = await self._ask(lambda: self._reads.fetch(READ_MANY, list(names)))
+        found = {name: Reading(*reading) for name, *reading in rows}
+        return [found.get(name, Reading()) for name in names]
 
     async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:
         """Return at most `limit` names greater than `after`, in order."""

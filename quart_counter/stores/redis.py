@@ -142,6 +142,13 @@ class RedisStore:
         value, version = await self._ask(self._reads.hmget(f"qc:{{{name}}}", "value", "version"))
         return Reading(int(value or 0), int(version or 0))
 
+    async def read_many(self, names: Sequence[str]) -> Sequence[Reading]:
+        """Return a reading for each of `names`, all in one round trip."""
+        pipeline = self._reads.pipeline(transaction=False)
+        for name in names:
+            pipeline.hmget(f"qc:{{{name}}}", "value", "version")
+        return [Reading(int(value or 0), int(version or 0)) for value, version in await self._ask(pipeline.execute())]
+
     async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:
         """Return at most `limit` names greater than `after`, in order."""
         start = f"({after}" if after else "-"

@@ -63,7 +63,7 @@ def as_json_row(step: Step) -> list[object]:
     change = step.changes[0]
     if len(step.changes) > 1:
         return [step.by, len(step.changes)]
-    optional = (change.value, change.limit, change.floor, change.if_version, change.key)
+    optional = (change.value, change.limit, change.floor, change.if_version, change.version, change.key)
     words = [False if part is None else part for part in optional]
     return [change.by, 1, *words, fingerprint(change)] if any(part is not None for part in optional) else [change.by, 1]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
@@ -13,13 +12,12 @@ from werkzeug.routing import PathConverter
 
 from quart_counter.counters import Counters, StoreAway
 from quart_counter.errors import InvalidChange
-from quart_counter.model import NAME, Change, Reading, check_change, check_name
+from quart_counter.model import NAME, Change, check_change, check_name
 from quart_counter.web import answers, parse
 from quart_counter.web.answers import Answer, Problem
 from quart_counter.web.parse import RawHeaders
 
 PAGE_LIMIT: Final = 1000
-AT_ONCE: Final = 8  # reads of one listing, so that it leaves connections for others
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 Effect = Callable[[str, RawHeaders, bytes], Change]
@@ -125,9 +123,7 @@ async def _list(counters: Counters, query: bytes) -> Answer:
         raise Problem(422, f"after: {invalid}.", kind="field") from None
     found = await counters.names(after, int(limit))
     names = [name for name in found if NAME.fullmatch(name)]  # clients' own numbers come after all of these
-    readings: list[Reading] = []
-    for some in (names[start : start + AT_ONCE] for start in range(0, len(names), AT_ONCE)):
-        readings += await asyncio.gather(*(counters.read(name) for name in some))
+    readings = await counters.look_at(names)
     rows = [{"name": name, **reading._asdict()} for name, reading in zip(names, readings, strict=True)]
     return answers.document({"counters": rows, "next": names[-1] if len(names) == int(limit) else None})
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, TypeVar
 
 from quart import Blueprint, Response
 
 from quart_counter.counters import Counters, StoreAway
-from quart_counter.model import Applied, Change, NotApplied, Outcome, Reading, Refused
+from quart_counter.model import Applied, Change, NotApplied, Outcome, Refused
 from quart_counter.stores.base import Store
 from quart_counter.web import tally as slots
 from quart_counter.web.answers import Answer
@@ -19,6 +19,8 @@ from quart_counter.web.tally import Tally
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 Sample = tuple[str, str, int | float]  # what follows the family's name, labels, number
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
 
 
 class Requests:
@@ -66,7 +68,7 @@ def watch_store(store: Store, tally: Tally) -> Store:
 
 def watch(counters: Counters, tally: Tally) -> None:
     """Count what becomes of changes, and note from reads whether the store is up."""
-    apply, look = counters.apply, counters.look
+    apply = counters.apply
 
     async def counted(change: Change) -> Outcome:
         row, slot = tally.row, _UNANSWERED  # stays so when the caller hangs up first, whatever becomes of the change
@@ -79,16 +81,20 @@ def watch(counters: Counters, tally: Tally) -> None:
             row[slots.WAITING] -= 1
             row[slot] += 1
 
-    async def noted(name: str) -> Reading:
-        try:
-            reading = await look(name)
-        except StoreAway:
-            tally.store(up=False)
-            raise
-        tally.store(up=True)
+    def noted(read: Callable[[Asked], Awaitable[Answered]]) -> Any:
+        async def reading(asked: Asked) -> Answered:
+            try:
+                answered = await read(asked)
+            except StoreAway:
+                tally.store(up=False)
+                raise
+            tally.store(up=True)
+            return answered
+
         return reading
 
-    counters.apply, counters.look = counted, noted  # type: ignore[method-assign]
+    counters.apply = counted  # type: ignore[method-assign]
+    counters.look, counters.look_at = noted(counters.look), noted(counters.look_at)  # type: ignore[method-assign]
 
 
 _APPLIED, _REPLAYED, _REFUSED, _NOT_APPLIED, _UNKNOWN, _UNANSWERED = (

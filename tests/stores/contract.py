@@ -19,6 +19,7 @@ from quart_counter.model import (
     MAX_BY,
     MAX_KEYS,
     MAX_VALUE,
+    MAX_VERSION,
     Applied,
     Change,
     NotApplied,
@@ -31,6 +32,7 @@ from quart_counter.model import (
     apply,
 )
 from quart_counter.stores import Limits, Store
+from quart_counter.stores.base import read_many
 
 Open = Callable[[Limits | None], AbstractAsyncContextManager[Store]]
 
@@ -82,13 +84,14 @@ NEAR_CAP = st.integers(MAX_VALUE - 4, MAX_VALUE) | st.integers(-MAX_VALUE, 4 - M
 BY = SMALL.filter(bool) | st.sampled_from([MAX_BY, -MAX_BY])
 VALUE = SMALL | NEAR_CAP
 KEY = st.none() | st.sampled_from(["k", "l", "m", "n"])
+NO_VERSION = st.sampled_from([None, 0])
 
 
 @st.composite
 def any_change(draw: st.DrawFn) -> Change:
     """Half of them plain, so that runs fold; the others of every kind."""
     name, by = draw(st.sampled_from(["a", "b"])), draw(BY)
-    match draw(st.sampled_from(["plain", "plain", "plain", "keyed", "take", "set", "set if"])):
+    match draw(st.sampled_from(["plain", "plain", "plain", "keyed", "take", "set", "set if", "restore"])):
         case "plain":
             return Change(name, by)
         case "keyed":
@@ -98,6 +101,8 @@ def any_change(draw: st.DrawFn) -> Change:
             return Change(name, by, key=draw(KEY), **{bound: draw(VALUE)})
         case "set":
             return Change(name, value=draw(VALUE), key=draw(KEY))
+        case "restore":
+            return Change(name, value=draw(VALUE), version=draw(st.integers(1, 9)), if_version=draw(NO_VERSION))
         case _:
             return Change(name, value=draw(VALUE), if_version=draw(st.integers(0, 6)), key=draw(KEY))
 
@@ -259,6 +264,18 @@ class StoreContract:
         assert await store.apply([Change(name, value=0)]) == [Applied(0, 3)]
         assert await store.apply([Change(name)]) == [Applied(1, 4)]
 
+    async def test_a_restore_brings_its_version_and_never_takes_one_back(self, store):
+        name = fresh()
+        restore = Change(name, value=70, version=MAX_VERSION, if_version=0)
+        assert await store.apply([restore, restore, Change(name)]) == [
+            Applied(70, MAX_VERSION),
+            Refused("version", 70, MAX_VERSION),
+            Applied(71, MAX_VERSION + 1),
+        ]
+        assert await store.apply([Change(name, value=5, version=3)]) == [Applied(5, MAX_VERSION + 2)]
+        assert await store.read(name) == Reading(5, MAX_VERSION + 2)
+        assert name in await store.names(name[:-1], 100)
+
     @pytest.mark.parametrize("sign", [1, -1])
     async def test_the_cap_is_reached_and_never_passed(self, store, sign):
         name, top = fresh(), sign * MAX_VALUE
@@ -406,6 +423,15 @@ class StoreContract:
                 assert (first, late, after) == (Applied(1, 1), Applied(1, 1, replayed=True), Applied(2, 2))
                 return
         pytest.fail("this machine did not get three steps done in four seconds")
+
+    async def test_many_are_read_at_once_in_the_order_asked(self, store):
+        names = [fresh() for _ in range(40)]
+        await store.apply([Change(name, by=i + 1) for i, name in enumerate(names[1:])])
+        asked = [names[7], *reversed(names), names[7]]
+        readings = await read_many(store, asked)
+        assert readings == [await store.read(name) for name in asked]
+        assert readings[-2:] == [Reading(0, 0), Reading(7, 1)]
+        assert list(await read_many(store, [])) == []
 
     async def test_names_are_listed_in_pages_and_in_order(self, store):
         prefix = fresh()
