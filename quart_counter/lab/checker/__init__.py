@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from quart_counter.lab.checker.anomalies import count
 from quart_counter.lab.checker.order import beyond_limit
 from quart_counter.lab.checker.orders import search
-from quart_counter.lab.checker.parts import Parts, by_name, split
+from quart_counter.lab.checker.parts import Parts, by_name, lowest_start, split
 from quart_counter.lab.checker.values import judge as judge_by_values
 from quart_counter.lab.checker.verdict import ANOMALIES, Undecided, Verdict, Violation, combine
 from quart_counter.lab.checker.versions import judge as judge_by_versions
@@ -30,19 +30,32 @@ from quart_counter.lab.history import Operation
 __all__ = ["ANOMALIES", "Verdict", "check"]
 
 
-def check(operations: Iterable[Operation], start: int = 0, start_version: int | None = None) -> Verdict:
+def check(
+    operations: Iterable[Operation],
+    start: int | None = 0,
+    start_version: int | None = None,
+    *,
+    gaps_allowed: bool = False,
+) -> Verdict:
     """Judge a history exactly: valid, invalid with a witness, or (rarely, and with the reason) unknown.
 
-    `start` is the value every counter held before the first call. `start_version` is the version it held then; None
-    lets the history say, for a counter that lived before has any: then some version of 0 or more must fit them all.
+    `start` is the value every counter held before the first call; None lets the history say, where all it holds are
+    positive adds without versions, and reads. `start_version` is the version it held then; None lets the history say,
+    for a counter that lived before has any: then some version of 0 or more must fit them all. `gaps_allowed`: positive
+    adds may leave numbers out, as database sequences do, as if others took them unseen; nothing else is forgiven.
     """
     names = by_name(operations)
-    verdicts = [_check_one(history, start, start_version) for history in names.values()]
+    verdicts = [_check_one(history, start, start_version, gaps_allowed) for history in names.values()]
     return combine(dict(zip(names, verdicts, strict=True)))
 
 
-def _check_one(operations: Sequence[Operation], start: int, start_version: int | None) -> Verdict:
+def _check_one(
+    operations: Sequence[Operation], start: int | None, start_version: int | None, gaps_allowed: bool
+) -> Verdict:
     parts, disagreement = split(operations)
+    parts.gaps_allowed = gaps_allowed
+    if start is None:
+        start = lowest_start(parts)
     finding = disagreement or beyond_limit(parts) or _judge(parts, start, start_version)
     if finding is None:
         return Verdict("valid", len(operations))

@@ -34,7 +34,7 @@ def _along_values(rising: Rising) -> dict[str, int]:
         "duplicate": _overlapping(rising),
         "skipped": _skipped(rising, last),
         "lost": max(0, start + added - last),
-        "overcount": max(0, last - start - added - maybe),
+        "overcount": 0 if parts.gaps_allowed else max(0, last - start - added - maybe),
         "out_of_order": early_or_late.out_of_order(),
         "stale": sum(not rising.holds(VALUE(read)) or early_or_late.misplaced(read) for read in parts.reads),
     }
@@ -77,7 +77,7 @@ def _skipped(rising: Rising, last: int) -> int:
         units, room = max(0, high - low), max(0, min(high, rising.reach) - low)
         left_over += units - room // size * size
         pieces.append(piece._replace(low=0, high=room // size * size))
-    return left_over + units_unfilled(pieces, (Supply(op.call, op.by) for op in rising.parts.unknowns))
+    return left_over + units_unfilled(pieces, rising.supplies)
 
 
 def _missing_versions(replay: Replay, mutations: Sequence[Operation], times: "_Times") -> int:

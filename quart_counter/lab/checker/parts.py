@@ -32,6 +32,7 @@ class Parts:
     unknowns: list[Operation]  # those that may have happened
     reads: list[Operation]
     refusals: list[Operation]  # adds and takes: which version a refused set asked for, a history does not tell
+    gaps_allowed: bool = False
 
     @cached_property
     def rising(self) -> bool:
@@ -68,6 +69,18 @@ def split(operations: Sequence[Operation]) -> tuple[Parts, Violation | None]:
         refusals=[operation for operation in (*kinds["fail", "add"], *kinds["fail", "take"]) if operation.refused],
     )
     return parts, disagreement
+
+
+def lowest_start(parts: Parts) -> int:
+    """The start that explains a history if any does: just below all that it answers.
+
+    A lower one only leaves more numbers to account for. Versions and refusals speak of the start too, so they would
+    have a say in it. Raises: ValueError.
+    """
+    answered = [*parts.mutations, *parts.reads]
+    if not parts.rising or parts.refusals or any(operation.version is not None for operation in answered):
+        raise ValueError("an unknown start can be found among positive adds without versions, and reads, alone")
+    return min((operation.value - operation.by for operation in answered if operation.value is not None), default=0)
 
 
 def _merge_keys(operations: Sequence[Operation]) -> tuple[Sequence[Operation], Violation | None]:

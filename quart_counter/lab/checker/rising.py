@@ -7,7 +7,7 @@ from itertools import chain, pairwise
 from operator import attrgetter, eq, sub
 from typing import NamedTuple
 
-from quart_counter.lab.checker.order import BEFORE_ALL, FOREVER, Piece, bound, earliest_later_returns
+from quart_counter.lab.checker.order import BEFORE_ALL, FOREVER, Piece, Supply, bound, earliest_later_returns
 from quart_counter.lab.checker.parts import BY, CALL, VALUE, Parts
 from quart_counter.lab.history import Operation
 
@@ -58,7 +58,12 @@ class Rising:
 
     @cached_property
     def step(self) -> int | None:
-        """The size of the unknown adds: 0 if there are none, None if they are not all alike."""
+        """The size of the unknown adds: 0 if there are none, None if they are not all alike.
+
+        What others may have taken is of size 1 and without end, so that the unknown adds themselves are not needed.
+        """
+        if self.parts.gaps_allowed:
+            return 1
         sizes = {(op.by, op.limit) for op in self.parts.unknowns}
         if len(sizes) > 1:
             return None
@@ -145,9 +150,18 @@ class Rising:
             return self.step == 0
         return piece.units % self.step != 0 or piece.high > self.reach
 
+    @property
+    def supplies(self) -> list[Supply]:
+        """What may have made the gaps."""
+        if self.parts.gaps_allowed:
+            return [Supply(BEFORE_ALL, FOREVER)]
+        return [Supply(unknown.call, unknown.by) for unknown in self.parts.unknowns]
+
     @cached_property
     def reach(self) -> int:
         """The highest value that an unknown add can have made: the largest limit, if all have one."""
+        if self.parts.gaps_allowed:
+            return FOREVER
         limits = [FOREVER if unknown.limit is None else unknown.limit for unknown in self.parts.unknowns]
         return max(limits, default=FOREVER)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import accumulate, repeat
 from operator import ne
 
-from quart_counter.lab.checker.order import Supply, bound, first_inversion, first_unfilled, hole
+from quart_counter.lab.checker.order import bound, first_inversion, first_unfilled, hole
 from quart_counter.lab.checker.parts import OP, VALUE, VERSION, Parts
 from quart_counter.lab.checker.rising import Rising
 from quart_counter.lab.checker.verdict import Undecided, Violation, first_finding, groundless, told, too_early
@@ -66,8 +66,7 @@ def fill_gaps(rising: Rising) -> Violation | Undecided | None:
 
     Of one size, comparing sums is exact. Of several sizes it only finds what is impossible: the rest is 3-PARTITION.
     """
-    supplies = (Supply(op.call, op.by) for op in rising.parts.unknowns)
-    empty = first_unfilled(rising.pieces, supplies) or next(filter(rising.misfits, rising.pieces), None)
+    empty = first_unfilled(rising.pieces, rising.supplies) or next(filter(rising.misfits, rising.pieces), None)
     if empty is not None:
         return hole(empty)
     if rising.step is None and rising.pieces:
