@@ -131,6 +131,12 @@ def max_in_flight(operations: Iterable[Operation]) -> int:
     return most
 
 
+def percentile_ms(operations: Sequence[Operation], share: float) -> float | None:
+    """Return how long the answered of `operations` took, at most, but for the rest beyond `share`."""
+    times = sorted(op.ret - op.call for op in operations if op.outcome == "ok" and op.ret is not None)
+    return round(times[min(len(times) - 1, int(share * len(times)))] / 1e6, 2) if times else None
+
+
 def _sensible(operation: Operation) -> Operation:
     """The operation itself, once its fields make sense together."""
     _, op, name, by, limit, _, call, ret, outcome, refused, value, version = operation

@@ -16,9 +16,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from quart_counter.lab.checker import check
-from quart_counter.lab.history import Operation
+from quart_counter.lab.history import Operation, percentile_ms
 from quart_counter.lab.load import NoAnswer, Target
-from quart_counter.lab.race import percentile_ms
 
 CONNECTIONS: Final = 32
 WARM_UP: Final = 2  # requests on each connection before the clock starts

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from quart_counter.lab import history, load
 from quart_counter.lab.backends import line_to
 from quart_counter.lab.checker import ANOMALIES, Verdict, check
-from quart_counter.lab.history import Operation
+from quart_counter.lab.history import Operation, percentile_ms
 from quart_counter.lab.scope import narrower_scope
 from quart_counter.lab.steps import Step
 from quart_counter.server import Service
@@ -205,9 +205,3 @@ async def against(
         volley.seconds,
         volley.steps,
     )
-
-
-def percentile_ms(operations: Sequence[Operation], share: float) -> float | None:
-    """Return how long the answered of `operations` took, at most, but for the rest beyond `share`."""
-    times = sorted(op.ret - op.call for op in operations if op.outcome == "ok" and op.ret is not None)
-    return round(times[min(len(times) - 1, int(share * len(times)))] / 1e6, 2) if times else None

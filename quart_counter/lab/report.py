@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from quart_counter.lab.backends import backend
 from quart_counter.lab.checker import ANOMALIES
 from quart_counter.lab.explain import CLIENTS, ENTRIES
 from quart_counter.lab.explain import explain as tell
+from quart_counter.lab.progress import Progress
 from quart_counter.lab.race import DEFAULT, Entry, Row, run
 from quart_counter.lab.race import entries as races
 from quart_counter.settings import MODES, no_such_mode
@@ -66,7 +66,7 @@ def race(
 
 
 def _race(entry: Entry, url: str, clients: int, requests: int, *, silent: bool) -> Row:
-    with Progress(entry, requests, silent=silent) as progress:
+    with Progress(f"{entry.title} x{entry.workers}", requests, silent=silent) as progress:
         return asyncio.run(run(entry, url=url, clients=clients, requests=requests, heard=progress.heard))
 
 
@@ -100,38 +100,6 @@ def _store_url(entry: Entry, url: str | None) -> Iterator[str]:
         return
     with backend(entry.mode) as private:
         yield private.url
-
-
-class Progress:
-    """A bar with live counts on a terminal's standard error; nothing where there is no terminal."""
-
-    def __init__(self, entry: Entry, requests: int, *, silent: bool) -> None:
-        self._numbers: set[int | None] = set()
-        self._answered = 0
-        self._label = f"{entry.title} x{entry.workers}"
-        hidden = silent or not sys.stderr.isatty()
-        self._bar: Any = click.progressbar(
-            length=requests,
-            label=f"{self._label:<20}",
-            file=sys.stderr,
-            hidden=hidden,
-            show_eta=False,
-            item_show_func=lambda _: f"{self._answered} answered, {len(self._numbers)} distinct",
-        )
-
-    def __enter__(self) -> Progress:
-        self._bar.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._bar.__exit__(*error)
-
-    def heard(self, operation: Any) -> None:
-        """Count one answer."""
-        if operation.outcome == "ok":
-            self._answered += 1
-            self._numbers.add(operation.value)
-        self._bar.update(1, operation)
 
 
 def table(rows: Sequence[Row]) -> str:
