@@ -74,6 +74,9 @@ FLOORS: Mapping[str, int] = {
     "lab.exhibits": 3,  # some of them are ways of asking Quart to count
     "lab.exhibits.*": 3,
     "lab.backends": 4,
+    "lab.foreign": 2,
+    "lab.foreign.*": 2,
+    "lab.foreign.report": 5,
     "lab.load": 2,
     "lab.house": 4,
     "lab.price": 4,
@@ -81,6 +84,7 @@ FLOORS: Mapping[str, int] = {
     "lab.trials": 4,
     "lab.explain": 4,
     "lab.matrix": 4,
+    "lab.progress": 5,
     "lab.report": 5,
     "lab.matrix_table": 5,
     "lab.check_command": 5,

@@ -1,0 +1,150 @@
+"""What is called: one request, where it goes, and whether it may go there."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+import socket
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from quart_counter.errors import ConfigurationError
+
+PORTS: Final = {"http": 80, "https": 443}
+TOKEN: Final = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")  # RFC 9110
+UNESCAPED: Final = "%/:=&?~#+!$,;'@()*[]"
+
+Header = tuple[str, str]
+
+
+class Request(NamedTuple):
+    """What every client sends."""
+
+    method: str
+    path: str
+    headers: tuple[Header, ...] = ()
+    body: bytes = b""
+
+    def has(self, name: str) -> bool:
+        """Whether the caller gave this header."""
+        return any(given.lower() == name for given, _ in self.headers)
+
+
+class Place(NamedTuple):
+    """An address that a name stood for when it was looked up, once for all clients."""
+
+    family: socket.AddressFamily
+    host: str
+    port: int
+
+    @property
+    def loopback(self) -> bool:
+        """Whether it is this machine and nobody else; 0.0.0.0 and :: are how servers say so."""
+        address = ipaddress.ip_address(self.host.partition("%")[0])
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        return bool(mapped.is_loopback or mapped.is_unspecified)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A request and the server it is for. `places`: all addresses of the server, the likeliest first."""
+
+    url: str
+    request: Request
+    host: str
+    tls: bool
+    places: tuple[Place, ...] = field(repr=False)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether nothing lies between us and the server, so that a certificate has nothing to prove."""
+        return all(place.loopback for place in self.places)
+
+
+def aim(
+    url: str, method: str = "POST", headers: Sequence[str] = (), body: str | None = None, owned: Collection[str] = ()
+) -> Target:
+    """Return what is to be called. `body` is the text itself, or @FILE. Raises: ConfigurationError.
+
+    Only this machine and the hosts that somebody says they own are raced: a hundred requests at once are an attack.
+    """
+    parts = _split(url)
+    host = parts.hostname or ""
+    places = _resolve(host, parts.port or PORTS[parts.scheme])
+    if host.lower() not in {name.lower().strip("[]") for name in owned} and not all(place.loopback for place in places):
+        raise ConfigurationError(
+            f"{host} is not this machine, and a race is an attack on what is not yours: if it is yours, say "
+            f"--i-own {host}"
+        )
+    return Target(url, _request(parts, method, headers, _body(body)), host, parts.scheme == "https", places)
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in PORTS and bool(parts.hostname) and parts.port != 0
+    except ValueError as error:  # a port that is no number, a bracket that is not closed
+        raise ConfigurationError(f"{url!a} is not a URL ({error})") from None
+    if not usable:
+        raise ConfigurationError(
+            f"{url!a} is not a URL that can be raced: it begins with http:// or https:// and a host"
+        )
+    return parts
+
+
+def _resolve(host: str, port: int) -> tuple[Place, ...]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(f"nobody knows a host {host!a} ({error})") from None
+    return tuple(Place(family, str(address[0]), int(address[1])) for family, _, _, _, address in found)
+
+
+def _request(parts: SplitResult, method: str, lines: Sequence[str], body: bytes) -> Request:
+    if not method or not TOKEN.issuperset(method):
+        raise ConfigurationError(f"{method!a} is not an HTTP method")
+    path = quote(parts.path or "/", safe=UNESCAPED) + (f"?{quote(parts.query, safe=UNESCAPED)}" if parts.query else "")
+    given = [_header(line) for line in lines]
+    names = {name.lower() for name, _ in given}
+    implied = [("Host", parts.netloc.rpartition("@")[2]), ("Accept", "*/*"), ("User-Agent", "quart-counter race")]
+    if parts.username is not None:
+        secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+        implied.append(("Authorization", f"Basic {base64.b64encode(secret).decode()}"))
+    if body:
+        implied.append(("Content-Type", _kind(body)))
+    if body or method not in ("GET", "HEAD", "OPTIONS", "TRACE"):
+        implied.append(("Content-Length", str(len(body))))
+    missing = [(name, value) for name, value in implied if name.lower() not in names]
+    return Request(method, path, (*missing, *given), body)
+
+
+def _header(line: str) -> Header:
+    name, colon, value = line.partition(":")
+    name, value = name.strip(), value.strip()
+    if not colon or not name or not TOKEN.issuperset(name) or not value.isprintable():
+        raise ConfigurationError(f"{line!a} is not a header: write --header 'Name: value'")
+    if name.lower() in ("content-length", "transfer-encoding", "connection"):
+        raise ConfigurationError(f"the header {name} is written by the race itself: leave it out")
+    return name, value
+
+
+def _body(given: str | None) -> bytes:
+    if given is None or not given.startswith("@"):
+        return (given or "").encode()
+    try:
+        return Path(given[1:]).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"the body cannot be read from {given[1:]} ({error.strerror or error})") from None
+
+
+def _kind(body: bytes) -> str:
+    """Return the media type that a body looks like."""
+    try:
+        json.loads(body)
+    except ValueError:
+        return "application/x-www-form-urlencoded" if b"=" in body and not body.split()[1:] else "text/plain"
+    return "application/json"

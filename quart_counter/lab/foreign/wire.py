@@ -1,0 +1,254 @@
+"""A client on a socket: it sends its request except for the end, and the end when it is told to go.
+
+A server cannot see a request whose head is not complete. So all clients can be brought to the line first, and what lies
+between the first and the last of a hundred requests is the time of a hundred one-byte writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from http.cookies import CookieError, SimpleCookie
+from typing import Final, Protocol
+
+import h11
+
+from quart_counter.errors import ConfigurationError
+from quart_counter.lab.foreign.answers import Answer
+from quart_counter.lab.foreign.target import Header, Place, Request, Target
+
+CHUNK: Final = 1 << 16
+OTHER_FILES: Final = 64  # what a process has open besides
+LONGEST: Final = 1 << 20  # of an answer's body; one with a number in it is shorter
+
+
+class NotSent(Exception):
+    """The request did not reach the server as a whole: it had no effect, and will have none."""
+
+
+class Lost(Exception):
+    """The request went out and no whole answer came back: nobody knows what became of it."""
+
+
+class Client(Protocol):
+    """Who sends one request at a time, in two steps."""
+
+    async def ready(self, *, last: bool) -> bool:
+        """Get everything across but the end, `last` being the client's last request; True on a new connection.
+
+        Raises: NotSent.
+        """
+
+    def go(self) -> None:
+        """Let the end go."""
+
+    async def answer(self) -> Answer:
+        """Wait for the whole answer. Raises: Lost, or NotSent if the connection broke before the end was let go."""
+
+    def hang_up(self) -> None:
+        """Close the connection, whatever is on it; the next request makes another."""
+
+    async def aclose(self) -> None:
+        """Close for good."""
+
+
+class Cookies:
+    """What a browser would send back: the last value of each name, whatever its path. Ends are kept, dates are not."""
+
+    def __init__(self) -> None:
+        self._jar: dict[str, str] = {}
+
+    def take(self, answer: Answer) -> None:
+        """Remember the cookies of an answer."""
+        for line in (value for name, value in answer.headers if name == "set-cookie"):
+            with suppress(CookieError):
+                for name, morsel in SimpleCookie(line).items():
+                    self._jar[name] = morsel.coded_value
+                    if morsel["max-age"].startswith(("0", "-")):
+                        del self._jar[name]
+
+    def headers(self) -> list[Header]:
+        """Return the Cookie header, if there is anything to say."""
+        return [("Cookie", "; ".join(f"{name}={value}" for name, value in self._jar.items()))] if self._jar else []
+
+
+class SocketClient:
+    """A client with one connection, HTTP/1.1 by h11. `place` is the address that takes connections."""
+
+    def __init__(self, target: Target, place: Place, tls: ssl.SSLContext | None) -> None:
+        self._target, self._place, self._tls = target, place, tls
+        self._cookies = Cookies()
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=CHUNK * 4)
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._held = b""
+
+    async def ready(self, *, last: bool) -> bool:
+        """See Client."""
+        fresh = self._reader is None or self._reader.at_eof() or self._http.our_state is not h11.IDLE
+        if fresh:
+            self.hang_up()
+            await self._connect()
+        assert self._writer is not None
+        head, body = self._written(self._target.request, last)
+        self._writer.write(head[:-1])
+        self._held = head[-1:] + body
+        return fresh
+
+    def go(self) -> None:
+        """See Client."""
+        if self._writer is not None and self._reader is not None and not self._reader.at_eof():
+            self._writer.write(self._held)
+            self._held = b""
+
+    async def answer(self) -> Answer:
+        """See Client."""
+        if self._held:
+            self.hang_up()
+            raise NotSent("the connection was closed before the request was complete")
+        try:
+            answer = await self._read()
+        except (OSError, EOFError, h11.RemoteProtocolError) as error:
+            self.hang_up()
+            raise Lost(_told(error)) from error
+        self._cookies.take(answer)
+        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
+            self._http.start_next_cycle()
+        else:
+            self.hang_up()
+        return answer
+
+    def hang_up(self) -> None:
+        """See Client."""
+        if self._writer is not None:
+            self._writer.close()
+        self._reader = self._writer = None
+
+    async def aclose(self) -> None:
+        """See Client."""
+        writer = self._writer
+        self.hang_up()
+        if writer is not None:
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(1):
+                    await writer.wait_closed()
+
+    async def _connect(self) -> None:
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=CHUNK * 4)
+        name = self._target.host if self._tls is not None else None
+        try:
+            self._reader, self._writer = await asyncio.open_connection(
+                self._place.host,
+                self._place.port,
+                family=self._place.family,
+                ssl=self._tls,
+                server_hostname=name,
+            )
+        except OSError as error:
+            raise NotSent(_told(error)) from error
+
+    def _written(self, request: Request, last: bool) -> tuple[bytes, bytes]:
+        """Return the head and the body as they go over the wire."""
+        headers = [*request.headers, *self._cookies.headers(), *([("Connection", "close")] if last else [])]
+        encoded = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers]
+        head = self._http.send(h11.Request(method=request.method, target=request.path, headers=encoded))
+        body = self._http.send(h11.Data(data=request.body)) if request.body else b""
+        return head or b"", (body or b"") + (self._http.send(h11.EndOfMessage()) or b"")
+
+    async def _read(self) -> Answer:
+        assert self._reader is not None
+        answer, body = Answer(0), bytearray()
+        while True:
+            event = self._http.next_event()
+            if event is h11.NEED_DATA:
+                self._http.receive_data(await self._reader.read(CHUNK))
+            elif isinstance(event, h11.Response):
+                headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers]
+                answer = Answer(event.status_code, headers, b"", event.reason.decode("latin-1"))
+            elif isinstance(event, h11.Data):
+                body += event.data
+                if len(body) > LONGEST:
+                    raise EOFError(f"the answer is longer than {LONGEST >> 20} MiB")
+            elif isinstance(event, h11.EndOfMessage):
+                return answer._replace(body=bytes(body))
+            elif isinstance(event, h11.ConnectionClosed):
+                raise EOFError("the connection was closed without an answer")
+
+
+@asynccontextmanager
+async def over_sockets(target: Target, most: int) -> AsyncIterator[Callable[[], Client]]:
+    """Give what makes clients of the target, up to `most` of them, and close them all. Raises: ConfigurationError."""
+    _make_room(most)
+    try:
+        place = await find(target)
+    except NotSent as error:
+        raise ConfigurationError(f"nothing answers at {target.url} ({error}): start the server first") from None
+    tls, made = context(target), list[Client]()
+
+    def client() -> Client:
+        made.append(SocketClient(target, place, tls))
+        return made[-1]
+
+    try:
+        yield client
+    finally:
+        await asyncio.gather(*(one.aclose() for one in made))
+
+
+def _make_room(connections: int) -> None:
+    """Let this process have so many connections; the server needs as many."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise ConfigurationError(
+            f"{connections} connections need {wanted} open files and this process may have {hard}: "
+            "use fewer clients, or raise the limit (ulimit -Hn)"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def find(target: Target) -> Place:
+    """Return the first address that takes a connection. Raises: NotSent."""
+    trouble = ""
+    for place in target.places:
+        try:
+            _, writer = await asyncio.open_connection(place.host, place.port, family=place.family)
+        except OSError as error:
+            trouble = _told(error)
+            continue
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        return place
+    raise NotSent(trouble)
+
+
+def context(target: Target) -> ssl.SSLContext | None:
+    """Return how TLS is spoken with the target, one for all clients.
+
+    On this machine nobody stands between, and certificates there are self-signed: they are not looked at.
+    """
+    if not target.tls:
+        return None
+    if not target.trusted:
+        return ssl.create_default_context()
+    careless = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    careless.check_hostname = False
+    careless.verify_mode = ssl.CERT_NONE
+    return careless
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, ConnectionResetError | BrokenPipeError):
+        return "connection reset"
+    return str(error) or type(error).__name__
