@@ -18,7 +18,9 @@ from quart_counter.errors import ConfigurationError
 from quart_counter.sessions import Sessions
 from quart_counter.settings import MODES, PREFIX, Settings, load_settings
 from quart_counter.stores import Limits, Store, open_store
-from quart_counter.web import answers, api, docs, front, health, lane, metrics, openapi, page, session
+from quart_counter.tokens import Tokens
+from quart_counter.web import answers, api, docs, forwarded, front, health, lane, metrics, openapi, page, session
+from quart_counter.web.access import Access
 from quart_counter.web.parse import MAX_BODY, TOO_LARGE
 from quart_counter.web.tally import Tally
 
@@ -77,6 +79,7 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
     settings = settings or load_settings(**given)
     app = Quart("quart_counter", static_folder=None)
     app.secret_key = settings.secret_key or page.new_secret()
+    app.session_interface = forwarded.Cookies()
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_BODY,
         BODY_TIMEOUT=BODY_TIMEOUT_S,
@@ -101,11 +104,20 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
     inner: Any = app.asgi_app
     if not MODES[settings.mode].in_context:
         inner = lane.Lane(inner, counters, body_timeout_s=BODY_TIMEOUT_S, logger=app.logger)
-    app.asgi_app = metrics.Requests(front.Front(inner), tally)  # type: ignore[method-assign]
+    app.asgi_app = metrics.Requests(front.Front(_guarded(inner, settings)), tally)  # type: ignore[method-assign]
     if settings.lab:
         from quart_counter.lab import witness
 
         app.asgi_app = witness.Witness(app.asgi_app)  # type: ignore[method-assign]
+    return app
+
+
+def _guarded(app: Any, settings: Settings) -> Any:
+    """Return the app behind what the settings put in front of it; nothing that they do not ask for costs anything."""
+    if settings.tokens:
+        app = Access(app, Tokens(settings.tokens))
+    if settings.proxies:
+        app = forwarded.Forwarded(app, settings.proxies)
     return app
 
 

@@ -111,6 +111,37 @@ def serve(with_redis: bool, config_file: str | None, **given: Any) -> None:
     sys.exit(asyncio.run(serving.serve(given, with_redis=with_redis, config_file=config_file)))
 
 
+@main.group()
+def token() -> None:
+    """Tokens, for a service that asks who is there: serve --tokens FILE."""
+
+
+@token.command("new")
+@click.option(
+    "--scope", "scopes", multiple=True, required=True, help="read, increment, set or admin; several, or with commas"
+)
+@click.option("--prefix", "prefixes", multiple=True, help="only counters whose names begin so; several, or with commas")
+@click.option("--expires", default="", metavar="LIFE", help="when it ends: 30d, 12h, 90m  [default: never]")
+@click.option(
+    "--id", default="", help="the client's name in logs; tokens with one id are one client  [default: random]"
+)
+@click.option("--rate", default="", help="requests it may make, such as 100/1s")
+@click.option("--max-names", type=click.IntRange(1), help="counters it may begin")
+@click.option("--file", type=click.Path(dir_okay=False), help="put the line into this file")
+def token_new(scopes: tuple[str, ...], prefixes: tuple[str, ...], **options: Any) -> None:
+    """Make a token: print it once, and the line that lets the service know it.
+
+    \b
+    quart-counter token new --scope admin --file tokens
+    quart-counter token new --scope read,increment --prefix tickets. --expires 30d --file tokens
+    quart-counter serve --tokens tokens
+    curl -X POST -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8000/counters/tickets.a/increment
+    """
+    from quart_counter import token_command
+
+    token_command.new(scopes, prefixes, **options)
+
+
 @main.command()
 @click.argument("modes", nargs=-1, metavar="[MODE]...|URL")
 @click.option("--workers", type=click.IntRange(1, 64), help="worker processes, for the modes named")

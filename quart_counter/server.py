@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import ipaddress
 import json
 import os
 import secrets
@@ -21,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Self
 
 from quart_counter.errors import ConfigurationError
-from quart_counter.settings import Settings
+from quart_counter.settings import NEW_SECRET, Settings
 from quart_counter.web import tally
 
 # The server settings of record; hypercorn.toml says the same, with reasons.
@@ -76,16 +77,16 @@ class Service:
         server: Mapping[str, Any] = SERVER,
         say: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        # One secret for all workers: a cookie signed by one is read by another.
-        self._settings = replace(settings, secret_key=settings.secret_key or secrets.token_hex(32))
-        self._server, self._say = server, say
+        self._settings, self._server, self._say = settings, server, say
         self._workers: set[Worker] = set()
         self._stopping = asyncio.Event()
         self.guarantees: Mapping[str, Any] = {}
 
     async def __aenter__(self) -> Self:
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._socket = _listen(self._settings.bind, self._server["backlog"])
+        self._socket = _listen(self._settings, self._server["backlog"])
+        if not self._settings.secret_key:  # one for all workers: a cookie signed by one is read by another
+            self._settings = replace(self._settings, secret_key=secrets.token_hex(32))
         self.url = _url(self._socket)  # where it listens
         self._tally = tally.shared_memory(rows=self._settings.workers)
         self._keepers = [asyncio.create_task(self._keep(place)) for place in range(self._settings.workers)]
@@ -254,7 +255,8 @@ def _url(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _listen(bind: str, backlog: int) -> socket.socket:
+def _listen(settings: Settings, backlog: int) -> socket.socket:
+    bind = settings.bind
     host, colon, port = bind.rpartition(":")
     if not colon or not port.isdigit() or not host:
         raise ConfigurationError(f"bind is {bind!r}: give HOST:PORT, for example 127.0.0.1:8000 or [::1]:8000")
@@ -263,8 +265,28 @@ def _listen(bind: str, backlog: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, int(port)))
+        _check_exposed(settings, listening.getsockname()[0])
         listening.listen(backlog)
     except (OSError, OverflowError) as error:
         listening.close()
         raise ConfigurationError(f"cannot listen on {bind} ({error}): give another --bind") from error
+    except ConfigurationError:
+        listening.close()
+        raise
     return listening
+
+
+def _check_exposed(settings: Settings, address: str) -> None:
+    """Raise ConfigurationError unless a service that others reach asks them who they are, or is open on purpose."""
+    if ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+        return
+    if not settings.tokens and not settings.open:
+        raise ConfigurationError(
+            f"{settings.bind} can be reached from other machines, and without tokens whoever reaches it may do all: "
+            "give --tokens FILE (quart-counter token new --scope admin makes a first one), or say --open"
+        )
+    if not settings.secret_key:
+        raise ConfigurationError(
+            f"{settings.bind} can be reached from other machines, and there is no secret_key to sign their cookies: "
+            f"{NEW_SECRET}"
+        )

@@ -13,6 +13,7 @@ from quart_counter.errors import ConfigurationError
 from quart_counter.model import MAX_KEYS
 
 PREFIX: Final = "QUART_COUNTER_"
+MIN_SECRET: Final = 16  # bytes
 
 
 class Mode(NamedTuple):
@@ -105,7 +106,12 @@ class Settings:
     url: str = _setting("", "address of the store, for example redis://127.0.0.1:6379/0; alone it implies the mode")
     workers: int = _setting(1, "worker processes; more than one needs a mode whose numbers are shared")
     bind: str = _setting("127.0.0.1:8000", "address to listen on, HOST:PORT; port 0 takes a free one")
-    secret_key: str = _setting("", "signs the page's cookies; empty: a new one at each start")
+    tokens: str = _setting("", "who may do what: a file made with quart-counter token new, or its lines themselves")
+    open: bool = _setting(False, "listen beyond this machine without tokens: whoever reaches the service may do all")
+    proxies: int = _setting(0, "proxies in front; so many X-Forwarded-For and -Proto, from the right, are believed")
+    secret_key: str = _setting(
+        "", f"signs cookies, {MIN_SECRET} bytes or more; empty: a new one at each start, and old cookies count no more"
+    )
     store_timeout_s: float = _setting(1.0, "seconds one try on the store may take")
     deadline_s: float = _setting(
         5.0, "seconds after which a change is given up; its caller hears of it within twice that"
@@ -178,12 +184,31 @@ def _checked(values: dict[str, Any]) -> Settings:
     for name in ("max_keys", "max_sessions", "session_life_s"):
         if getattr(settings, name) < 1:
             raise ConfigurationError(f"{name} is {getattr(settings, name)}: give 1 or more")
+    _check_secret(settings)
     if settings.in_worker and settings.workers > 1 and not settings.force:
         raise ConfigurationError(
             f"mode {settings.mode} keeps the number in each worker, so {settings.workers} workers would hand it out "
             f"{settings.workers} times: use --mode redis, or --workers 1 (--force starts it all the same)"
         )
     return settings
+
+
+def _check_secret(settings: Settings) -> None:
+    if settings.proxies < 0:
+        raise ConfigurationError(f"proxies is {settings.proxies}: give how many there are, or 0")
+    if 0 < len(settings.secret_key.encode()) < MIN_SECRET:
+        raise ConfigurationError(f"secret_key has fewer than {MIN_SECRET} bytes and can be guessed: {NEW_SECRET}")
+    mode = MODES[settings.mode]
+    if mode.per_client and not mode.exhibit and not settings.in_worker and not settings.secret_key:
+        raise ConfigurationError(
+            f"mode {settings.mode} keeps numbers longer than a run, and without a secret_key clients lose theirs at "
+            f"each start: {NEW_SECRET}"
+        )
+
+
+NEW_SECRET: Final = (
+    f"set {PREFIX}SECRET_KEY to what python3 -c 'import secrets; print(secrets.token_hex(32))' prints, and keep it"
+)
 
 
 def _with_mode_and_url(values: dict[str, Any]) -> dict[str, Any]:

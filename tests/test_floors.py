@@ -21,6 +21,8 @@ FLOORS: Mapping[str, int] = {
     "errors": 0,
     "model": 0,
     "settings": 0,
+    "rates": 0,
+    "tokens": 0,
     "local": 0,
     "local.*": 0,
     "stores.base": 1,
@@ -59,6 +61,7 @@ FLOORS: Mapping[str, int] = {
     "worker": 5,
     "serving": 5,
     "doctor": 5,
+    "token_command": 5,
     "cli": 5,
     "__main__": 5,
     # the second tower

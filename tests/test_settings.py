@@ -34,6 +34,7 @@ SPECIAL = {
     "mode": ("redis", "bare"),
     "url": ("redis://env:1/0", "redis://flag:1/0"),
     "key_life_s": ("100", 200.0),
+    "secret_key": ("s" * 16, "t" * 16),
 }
 OTHERS = {one.name: SPECIAL.get(one.name, BY_KIND[type(one.default)]) for one in dataclasses.fields(Settings)}
 FOR_MANY_WORKERS = {"QUART_COUNTER_MODE": "redis"}
@@ -123,7 +124,7 @@ def test_a_mode_alone_brings_its_own_url(mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_mode_and_a_url_of_its_scheme_agree(mode):
     for scheme in MODES[mode].schemes:
-        assert load_settings({}, mode=mode, url=f"{scheme}:rest").mode == mode
+        assert load_settings({}, mode=mode, url=f"{scheme}:rest", secret_key="x" * 16).mode == mode
 
 
 def test_a_url_never_implies_an_exhibit():
@@ -231,3 +232,20 @@ def test_no_sentence_repeats_the_password(given):
     with pytest.raises(ConfigurationError) as raised:
         load_settings({}, **given)
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"secret_key": "15 bytes long.."}, "fewer than 16 bytes"),
+        ({"mode": "session", "url": "redis://h/0"}, "without a secret_key clients lose theirs"),
+        ({"proxies": -1}, "proxies is -1"),
+    ],
+)
+def test_what_would_be_weak_is_refused(given, sentence):
+    with pytest.raises(ConfigurationError, match=sentence):
+        load_settings({}, **given)
+
+
+def test_a_session_that_ends_with_its_worker_needs_no_secret():
+    assert load_settings({}, mode="session").secret_key == ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -13,30 +13,45 @@ from werkzeug.routing import PathConverter
 from quart_counter.counters import Counters, StoreAway
 from quart_counter.errors import InvalidChange
 from quart_counter.model import NAME, Change, check_change, check_name
+from quart_counter.tokens import Credential
 from quart_counter.web import answers, parse
 from quart_counter.web.answers import Answer, Problem
 from quart_counter.web.parse import RawHeaders
 
 PAGE_LIMIT: Final = 1000
+CREDENTIAL: Final = "quart_counter.credential"  # in the ASGI scope, see `access`
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 Effect = Callable[[str, RawHeaders, bytes], Change]
 
 
 async def answer(
-    counters: Counters, method: str, path: bytes, query: bytes, headers: RawHeaders, body: bytes
+    counters: Counters,
+    method: str,
+    path: bytes,
+    query: bytes,
+    headers: RawHeaders,
+    body: bytes,
+    credential: Credential | None = None,
 ) -> Answer:
-    """Answer one request for `path`, raw as it came, below /counters. Nothing has an effect before all is checked."""
+    """Answer one request for `path`, raw as it came, below /counters. Nothing has an effect before all is checked.
+
+    `credential` is whose keys and names these are, where tokens are in force; that it may do this was checked before.
+    """
+
+    async def change(effect: Effect, name: str) -> Answer:
+        return await _change(counters, effect, name, headers, body, credential)
+
     try:
         match path.split(b"/")[1:]:
             case [b"counters"]:
-                return await _by_method(method, {"GET": lambda: _list(counters, query)})
+                return await _by_method(method, {"GET": lambda: _list(counters, query, credential)})
             case [b"counters", segment]:
-                return await _counter(counters, method, parse.name(segment), headers, body)
+                return await _counter(counters, method, parse.name(segment), change)
             case [b"counters", segment, verb] if verb in _VERBS:
                 name = parse.name(segment)
                 effect = _VERBS[verb]
-                return await _by_method(method, {"POST": lambda: _change(counters, effect, name, headers, body)})
+                return await _by_method(method, {"POST": lambda: change(effect, name)})
         return problem_not_found()
     except Problem as wrong:
         return wrong.answer
@@ -44,13 +59,15 @@ async def answer(
         return answers.away(f"{store_away}. Try again.")
 
 
-async def _counter(counters: Counters, method: str, name: str, headers: RawHeaders, body: bytes) -> Answer:
+async def _counter(
+    counters: Counters, method: str, name: str, change: Callable[[Effect, str], Awaitable[Answer]]
+) -> Answer:
     return await _by_method(
         method,
         {
             "GET": lambda: _read(counters, name),
-            "PUT": lambda: _change(counters, _set, name, headers, body),
-            "DELETE": lambda: _change(counters, _reset, name, headers, body),
+            "PUT": lambda: change(_set, name),
+            "DELETE": lambda: change(_reset, name),
         },
     )
 
@@ -65,13 +82,22 @@ async def _by_method(method: str, verbs: Mapping[str, Callable[[], Awaitable[Ans
     return answers.problem(405, f"{method} is not for this path; use {' or '.join(verbs)}.", headers=(allow,))
 
 
-async def _change(counters: Counters, effect: Effect, name: str, headers: RawHeaders, body: bytes) -> Answer:
+async def _change(
+    counters: Counters, effect: Effect, name: str, headers: RawHeaders, body: bytes, credential: Credential | None
+) -> Answer:
     parse.refuse_foreign(headers)
     try:
         change = check_change(effect(name, headers, body))
     except InvalidChange as invalid:
         raise Problem(422, f"{invalid}.", kind="field") from None
-    return answers.outcome(change, await counters.apply(change))
+    return answers.outcome(change, await counters.apply(_owned(change, credential)))
+
+
+def _owned(change: Change, credential: Credential | None) -> Change:
+    """Where there are tokens, a key is its client's own: nobody is answered with another one's record."""
+    if credential is None or change.key is None:
+        return change
+    return change._replace(key=credential.owned(change.key))
 
 
 def _increment(name: str, headers: RawHeaders, body: bytes) -> Change:
@@ -112,7 +138,7 @@ async def _read(counters: Counters, name: str) -> Answer:
     return answers.reading(name, value, version, (("etag", f'"{version}"'),))
 
 
-async def _list(counters: Counters, query: bytes) -> Answer:
+async def _list(counters: Counters, query: bytes, credential: Credential | None) -> Answer:
     parameters = parse.query(query, ("after", "limit"))
     after, limit = parameters.get("after", ""), parameters.get("limit", "100")
     if not (limit.isascii() and limit.isdigit() and len(limit) <= 9 and 1 <= int(limit) <= PAGE_LIMIT):
@@ -121,11 +147,37 @@ async def _list(counters: Counters, query: bytes) -> Answer:
         check_name(after or "any")
     except InvalidChange as invalid:
         raise Problem(422, f"after: {invalid}.", kind="field") from None
-    found = await counters.names(after, int(limit))
-    names = [name for name in found if NAME.fullmatch(name)]  # clients' own numbers come after all of these
+    names = await _names(counters, after, int(limit), credential.prefix if credential else ())
     readings = await counters.look_at(names)
     rows = [{"name": name, **reading._asdict()} for name, reading in zip(names, readings, strict=True)]
     return answers.document({"counters": rows, "next": names[-1] if len(names) == int(limit) else None})
+
+
+async def _names(counters: Counters, after: str, limit: int, prefixes: Sequence[str]) -> Sequence[str]:
+    """Return the next names; only those with one of the `prefixes`, if there are any."""
+    names: list[str] = []
+    for prefix in _apart(prefixes) or ("",):
+        start = max(after, _just_before(prefix))
+        if len(names) < limit and (not prefix or start < prefix + LAST):
+            found = await counters.names(start, limit - len(names))
+            # clients' own numbers come after all that are names
+            names += [name for name in found if name.startswith(prefix) and NAME.fullmatch(name)]
+    return names
+
+
+def _apart(prefixes: Sequence[str]) -> list[str]:
+    """Return the prefixes in order, without those that begin with another one."""
+    return [one for one in sorted(prefixes) if not one.startswith(tuple({*prefixes} - {one}))]
+
+
+def _just_before(prefix: str) -> str:
+    """Return a word that is smaller than the names with this prefix, and greater than all names before them."""
+    return prefix and prefix[:-1] + chr(ord(prefix[-1]) - 1) + LAST
+
+
+LAST: Final = (
+    "~" * 64
+)  # what follows a prefix comes before this, for no name has more characters and none a greater one
 
 
 def problem_not_found() -> Answer:
@@ -151,7 +203,10 @@ def blueprint(counters: Counters) -> Blueprint:
         scope: Any = request.scope
         body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
         return to_response(
-            await answer(counters, request.method, raw_path(scope), scope["query_string"], scope["headers"], body)
+            await answer(
+                *(counters, request.method, raw_path(scope), scope["query_string"], scope["headers"], body),
+                credential=scope.get(CREDENTIAL),
+            )
         )
 
     @routes.app_errorhandler(MethodNotAllowed)

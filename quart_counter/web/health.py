@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from quart import Blueprint, Response
+from quart import Blueprint, Response, request
 
 from quart_counter.counters import Counters, StoreAway
 from quart_counter.web import answers
+from quart_counter.web.access import sees_detail
 from quart_counter.web.api import to_response
 
 PROBE = "readyz"  # a counter's name; it is only ever read
 
 
 def blueprint(counters: Counters, mode: str) -> Blueprint:
-    """Return /healthz (this worker answers) and /readyz (its store does too, and this is what it promises)."""
+    """Return /healthz (this worker answers) and /readyz (its store does too, and this is what it promises).
+
+    Where tokens are in force, only admins are told more of the store than whether it answers.
+    """
     routes = Blueprint("health", __name__)
 
     @routes.get("/healthz")
@@ -26,7 +30,11 @@ def blueprint(counters: Counters, mode: str) -> Blueprint:
         try:
             await counters.read(PROBE)
         except StoreAway as away:
+            if not sees_detail(request.scope):
+                return to_response(answers.problem(503, "The store does not answer.", kind="not-ready", ready=False))
             return to_response(answers.problem(503, f"{away}.", kind="not-ready", ready=False, mode=mode))
+        if not sees_detail(request.scope):
+            return to_response(answers.document({"ready": True}))
         return to_response(answers.document({"ready": True, "mode": mode, "guarantees": asdict(counters.guarantees)}))
 
     return routes

@@ -47,7 +47,10 @@ class Lane:
         if body is None:
             return None
         try:
-            return await api.answer(self._counters, "POST", scope["raw_path"], b"", scope["headers"], body)
+            return await api.answer(
+                *(self._counters, "POST", scope["raw_path"], b"", scope["headers"], body),
+                credential=scope.get(api.CREDENTIAL),
+            )
         except Exception:
             self._logger.exception("a bug in quart_counter")
             return answers.bug()

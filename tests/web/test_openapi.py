@@ -246,7 +246,7 @@ async def send_slowly(app: Quart, asked: Asked) -> Reply:
 
 @pytest.fixture
 async def app() -> Quart:
-    return create_app(mode="lock", secret_key="for this test")
+    return create_app(mode="lock", secret_key="for this test alone")
 
 
 @pytest.fixture

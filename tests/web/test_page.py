@@ -94,7 +94,7 @@ async def test_the_cookie_is_for_this_site_only(browser: Client) -> None:
 
 async def test_a_worker_reads_the_cookie_that_another_signed() -> None:
     """`serve` gives all its workers one secret."""
-    first, second = (create_app(mode="lock", secret_key="shared") for _ in range(2))
+    first, second = (create_app(mode="lock", secret_key="shared by them both") for _ in range(2))
     async with first.test_app(), second.test_app():
         signed = await first.test_client().post("/", form={"action": "increment"})
         cookie = signed.headers["Set-Cookie"].partition(";")[0]

@@ -14,7 +14,7 @@ from quart_counter.stores.memory import MemoryStore
 
 
 def app_with(**settings: Any) -> Quart:
-    return create_app(**settings)
+    return create_app(secret_key="for these tests alone", **settings)
 
 
 @pytest.fixture(params=["memory", "redis"])

@@ -1,0 +1,182 @@
+"""Tokens: kept as hashes, read strictly, read again when they change."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quart_counter import tokens
+from quart_counter.errors import ConfigurationError
+from quart_counter.rates import Rate, parse_rate
+from quart_counter.tokens import Credential, Tokens, hash_of, new_token
+
+HASH = hash_of("a token")
+
+
+def test_a_new_token_is_found_by_its_line_and_is_not_in_it():
+    token, kept = new_token(["increment"], prefixes=["tickets."], id="web")
+    assert token not in kept.line()
+    assert token.removeprefix("qc_") not in kept.line()
+    assert Tokens(kept.line()).find(token) == kept
+    assert len(token) == len("qc_") + 43  # 256 bits
+
+
+def test_no_two_are_alike():
+    assert len({new_token(["read"])[0] for _ in range(100)}) == 100
+
+
+@pytest.mark.parametrize("token", ["", "qc_", "x", HASH, "\x00", "\udcff", "ÿ", "a token " + "x" * 10_000])
+def test_a_made_up_token_is_nobodys(token):
+    assert Tokens(f"id=a sha256={HASH} scope=admin").find(token) is None
+
+
+def test_every_word_of_a_line():
+    line = f"id=a-1 sha256={HASH} scope=read,increment prefix=a.,b expires=2999-01-31T12:00:00Z rate=5/60s max_names=7"
+    found = Tokens(line).find("a token")
+    assert found == Credential(
+        "a-1", HASH, frozenset({"read", "increment"}), ("a.", "b"), 32474779200.0, Rate(5, 60), 7
+    )
+    assert found.line() == line
+
+
+words = st.lists(st.sampled_from(tokens.SCOPES[:-1]), min_size=1)
+prefixes = st.lists(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,9}", fullmatch=True), max_size=3)
+
+
+@given(words, prefixes, st.sampled_from(["", "1m", "12h", "30d"]), st.none() | st.integers(1, 10**12 - 1))
+def test_a_line_is_read_as_it_was_written(scopes, prefixes, expires, max_names):
+    token, kept = new_token(scopes, prefixes=prefixes, expires=expires, max_names=max_names)
+    assert Tokens(kept.line()).find(token) == kept
+
+
+GOOD = f"id=a sha256={HASH} scope=read"
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (f"sha256={HASH}", "id must be"),
+        (f"id=a/b sha256={HASH} scope=read", "id must be"),
+        ("id=a sha256=abc scope=read", "sha256 must be 64"),
+        (f"id=a sha256={HASH.upper()} scope=read", "sha256 must be 64"),
+        (f"id=a sha256={HASH}", "scope must be"),
+        (f"id=a sha256={HASH} scope=write", "scope must be"),
+        (f"id=a sha256={HASH} scope=", "scope must be"),
+        (f"{GOOD} prefix=", "prefix must be"),
+        (f"{GOOD} prefix=a,,b", "prefix must be"),
+        (f"{GOOD} prefix=~session.", "prefix must be"),
+        (f"id=a sha256={HASH} scope=admin prefix=a", "admin is for every name"),
+        (f"{GOOD} expires=tomorrow", "expires is 'tomorrow'"),
+        (f"{GOOD} expires=2027-02-30T00:00:00Z", "expires is"),
+        (f"{GOOD} rate=fast", "rate is 'fast'"),
+        (f"{GOOD} max_names=0", "max_names is '0'"),
+        (f"{GOOD} max_names=-1", "max_names is '-1'"),
+        (f"{GOOD} scopes=read", "the words id, sha256"),
+        (f"{GOOD} read", "write word=value"),
+        (f"{GOOD} id=b", "id is there twice"),
+        (f"{GOOD}\n{GOOD}", "this sha256 is there twice"),
+        (f"# sha256={HASH}", "holds no token"),
+    ],
+)
+def test_a_wrong_line_is_told_in_a_sentence(line, sentence):
+    with pytest.raises(ConfigurationError, match=r"line|holds no token") as told:
+        Tokens(line)
+    assert sentence in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "rate"), [("100/1s", (100, 1)), ("5/s", (5, 1)), ("7/2m", (7, 120)), ("1/h", (1, 3600))]
+)
+def test_rates(word, rate):
+    assert parse_rate("rate", word) == rate
+    assert parse_rate("rate", str(Rate(*rate))) == rate
+
+
+@pytest.mark.parametrize("word", ["", "1", "0/1s", "1/0s", "1/1d", "-1/1s", "1.5/1s", "1/1s ", "\u0661/1s"])
+def test_no_rates(word):
+    with pytest.raises(ConfigurationError, match="write a rate as"):
+        parse_rate("rate", word)
+
+
+def test_the_life_of_a_token():
+    assert new_token(["read"], expires="30d")[1].expires == pytest.approx(time.time() + 30 * 86_400, abs=60)
+    with pytest.raises(ConfigurationError, match="give a life such as 30d"):
+        new_token(["read"], expires="soon")
+
+
+def test_it_ends_when_its_time_is_over():
+    assert Tokens(f"{GOOD} expires=2001-01-01T00:00:00Z").find("a token") is None
+
+
+# What it allows
+
+
+def test_admin_may_everything_and_the_others_what_they_say():
+    admin, reader = (Credential("a", HASH, frozenset({scope})) for scope in ("admin", "read"))
+    assert all(map(admin.has, tokens.SCOPES))
+    assert [scope for scope in tokens.SCOPES if reader.has(scope)] == ["read"]
+
+
+def test_keys_of_two_clients_never_meet():
+    """Also where one client knows how the other's keys are written."""
+    one, other = (Credential(id, HASH, frozenset({"set"})) for id in ("a", "b"))
+    keys = ["k", "a:k", "b:k", other.owned("k"), one.owned("k"), "x" * 255]
+    assert len({who.owned(key) for who in (one, other) for key in keys}) == 2 * len(keys)
+    assert all(len(one.owned(key)) < 255 for key in keys)
+
+
+# The file
+
+
+def replaced(path: Path, text: str) -> None:
+    """As editors do: another file takes the place."""
+    (path.parent / "new").write_text(text)
+    os.replace(path.parent / "new", path)
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.setattr(tokens, "LOOK_AGAIN_S", 0)
+    path = tmp_path / "tokens"
+    path.write_text(f"# ours\n\n{GOOD}\n")
+    return path
+
+
+def test_a_token_is_revoked_and_another_let_in_without_a_restart(file):
+    ours = Tokens(str(file))
+    assert ours.find("a token")
+    replaced(file, f"id=b sha256={hash_of('another')} scope=read\n")
+    assert ours.find("a token") is None
+    assert ours.find("another").id == "b"
+
+
+@pytest.mark.parametrize("slip", ["nonsense", "", "\xff"])
+def test_a_slip_of_the_pen_locks_nobody_out_and_is_told_once(file, slip, caplog):
+    ours = Tokens(str(file))
+    (file.parent / "new").write_bytes(slip.encode("latin-1"))
+    os.replace(file.parent / "new", file)
+    for _ in range(3):
+        assert ours.find("a token")
+        assert ours.find("another") is None
+    (told,) = caplog.messages
+    assert told.endswith("the tokens read before stay in force")
+
+
+def test_a_file_that_went_away_and_came_back(file, caplog):
+    ours = Tokens(str(file))
+    file.unlink()
+    assert ours.find("a token")
+    assert ours.find("a token")
+    assert len(caplog.messages) == 1
+    file.write_text(f"id=b sha256={hash_of('another')} scope=read")
+    assert ours.find("a token") is None
+    assert ours.find("another")
+
+
+@pytest.mark.parametrize(("name", "sentence"), [("none", "cannot be read"), (".", "cannot be read")])
+def test_without_tokens_it_does_not_start(tmp_path, name, sentence):
+    with pytest.raises(ConfigurationError, match=sentence):
+        Tokens(str(tmp_path / name))
