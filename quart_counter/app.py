@@ -93,7 +93,12 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
     app.register_blueprint(api.blueprint(counters))
     app.register_blueprint(health.blueprint(counters, settings.mode))
     app.register_blueprint(metrics.blueprint(tally, __version__, settings.mode))
-    described = openapi.document(__version__, key_life_s=settings.key_life_s, body_timeout_s=BODY_TIMEOUT_S)
+    described = openapi.document(
+        __version__,
+        key_life_s=settings.key_life_s,
+        body_timeout_s=BODY_TIMEOUT_S,
+        guarded=bool(settings.tokens),
+    )
     app.register_blueprint(openapi.blueprint(described))
     app.register_blueprint(docs.blueprint(described))
     app.register_blueprint(page.blueprint(counters, settings.mode, MODES[settings.mode].summary))

@@ -128,6 +128,7 @@ def banner(settings: Settings, service: Service) -> str:
     lines = [
         f"quart-counter {__version__}  mode {settings.mode}: {MODES[settings.mode].summary}",
         f"  listening on    {service.url}  (workers: {workers})",
+        f"  open to         {_open_to(settings)}",
         f"  store           {without_secret(settings.url)}  {promises['server']}".rstrip(),
         f"  number shared   by {SHARED_BY[promises['scope']]}",
         f"  survives        {SURVIVES[promises['durable']]}",
@@ -135,6 +136,12 @@ def banner(settings: Settings, service: Service) -> str:
         f"  try             curl -X POST {service.url}/counters/tickets/increment",
     ]
     return "\n".join(lines)
+
+
+def _open_to(settings: Settings) -> str:
+    if settings.tokens:
+        return "clients with a token"
+    return "whoever reaches it, without a token" if settings.open else "this machine, without a token"
 
 
 def without_secret(url: str) -> str:

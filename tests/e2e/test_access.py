@@ -228,6 +228,7 @@ async def test_tokens_in_the_environment_and_a_token_from_the_command_line() -> 
     token, line = (word for word in command.said if word.startswith(("qc_", "id=")))
     assert f"id=web sha256={hash_of(token)} scope=read,increment prefix=a." == line
     async with serve(QUART_COUNTER_TOKENS=line) as served:
+        assert "clients with a token" in " ".join(served.said)
         bearer = [("Authorization", f"Bearer {token}")]
         assert (await ask(served.url, "POST", "/counters/a.b/increment", bearer)).json["value"] == 1
         assert (await ask(served.url, "POST", "/counters/b/increment", bearer)).status == 403
@@ -265,6 +266,7 @@ async def test_open_when_it_is_said_out_loud() -> None:
     async with started(
         "serve", "--bind", "0.0.0.0:0", "--open", QUART_COUNTER_SECRET_KEY="good for sixteen bytes"
     ) as served:
+        assert await served.says("open to +whoever reaches it, without a token")
         url = (await served.says(r"listening on\s+(http://\S+)"))[1].replace("0.0.0.0", "127.0.0.1")
         assert (await ask(url, "POST", "/counters/tickets/increment")).json["value"] == 1
 

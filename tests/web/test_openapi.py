@@ -19,6 +19,7 @@ from quart import Quart
 from quart_counter import create_app
 from quart_counter.model import MAX_BY, MAX_VALUE, Applied, Change, NotApplied, OutcomeUnknown, Reading
 from quart_counter.stores import StoreAway
+from quart_counter.tokens import new_token
 from quart_counter.web import api, docs, openapi, parse
 from quart_counter.web.answers import Problem
 from web.faces import Face, by_client
@@ -30,6 +31,7 @@ OPERATIONS = {
     for method, operation in methods.items()
 }
 JSON = (("Content-Type", "application/json"),)
+READER = new_token(["read"])
 FORM = (("Content-Type", "application/x-www-form-urlencoded"),)
 EFFECTS = [("POST", "/counters/{name}/increment"), ("POST", "/counters/{name}/take")]
 EFFECTS += [("PUT", "/counters/{name}"), ("DELETE", "/counters/{name}")]
@@ -61,6 +63,22 @@ async def test_the_app_serves_it_with_its_own_settings() -> None:
     assert served["components"]["parameters"]["IdempotencyKey"]["x-idempotency-key-life-seconds"] == 90
     assert served["paths"] == DOCUMENT["paths"]
     assert "at least 90 seconds" in page
+
+
+async def test_it_says_who_may_do_what_where_tokens_are_in_force() -> None:
+    async with by_client(create_app(mode="lock", tokens=READER[1].line())) as face:
+        guarded = (await face("GET", "/openapi.json")).json
+    assert [*OpenAPIV31SpecValidator(guarded).iter_errors()] == []
+    asked = {
+        (method, path): (operation["security"] or [{"bearer": None}])[0]["bearer"]
+        for path, methods in guarded["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert asked["put", "/counters/{name}"] == ["set"]
+    assert asked["post", "/"] == ["increment", "set"]
+    assert asked["get", "/metrics"] == ["admin"]
+    assert asked["get", "/healthz"] is None
+    assert not any("security" in operation for operation in OPERATIONS.values())
 
 
 def test_every_route_of_the_app_is_there() -> None:
@@ -286,6 +304,10 @@ async def test_what_any_path_can_answer(app: Quart, face: Face) -> None:
         conforms(responses["NotFound"], await face("GET", path), 404)
     for path in DOCUMENT["paths"]:
         conforms(responses["MethodNotAllowed"], await face("PATCH", filled(path)), 405)
+    async with by_client(create_app(mode="lock", tokens=READER[1].line())) as guarded:
+        conforms(responses["Stranger"], await guarded("GET", "/counters"), 401)
+        bearer = [("Authorization", f"Bearer {READER[0]}")]
+        conforms(responses["Forbidden"], await guarded("GET", "/metrics", bearer), 403)
     app.extensions["quart_counter"]._store = None
     conforms(responses["Bug"], await face("POST", "/counters/tickets/increment"), 500)
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from quart import Blueprint, Response
 
-from quart_counter.web import answers, front
+from quart_counter.web import access, answers, front
 from quart_counter.web.api import problem_not_found, to_response
 from quart_counter.web.openapi import cases
 from quart_counter.web.openapi.cases import Case
@@ -24,19 +24,21 @@ HEADERS: Final = {
     "retry-after": ("Retry-After", "seconds to wait before sending it again"),
     "allow": ("Allow", "the methods that the path has"),
     "location": ("Location", "where to go next"),
+    "www-authenticate": ("WWW-Authenticate", "how to say who you are"),
 }
 
 OUTCOMES: Final = (
     ("applied", "200", "It did. The answer carries the new value and version.", "no need"),
     ("refused", "409, 412, 422", "A rule said no: a bound, the cap, the version, a key used before.", "by decision"),
     ("bad input", "400, 403, 408, 413, 415, 422, 431", "Turned away before any effect.", "after mending"),
+    ("no right", "401, 403", "No token that is in force, or one for other things.", "with another token"),
     ("not applied", "503", "It did not happen and will not.", "yes, it is safe"),
     ("unknown", "504", "It may have happened.", "only with the same key"),
 )
 
 
-def document(version: str, *, key_life_s: float, body_timeout_s: float) -> Document:
-    """Return the document; the same for every request."""
+def document(version: str, *, key_life_s: float, body_timeout_s: float, guarded: bool = False) -> Document:
+    """Return the document; the same for every request. `guarded`: tokens are in force."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -52,19 +54,38 @@ def document(version: str, *, key_life_s: float, body_timeout_s: float) -> Docum
         },
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": about} for name, about in TAGS.items()],
-        "paths": _paths(routes(cases.slow(body_timeout_s))),
-        "components": {"schemas": SCHEMAS, "parameters": parameters(key_life_s), "responses": _anywhere()},
+        "paths": _paths(routes(cases.slow(body_timeout_s)), guarded),
+        "components": {
+            "schemas": SCHEMAS,
+            "parameters": parameters(key_life_s),
+            "responses": _anywhere(),
+            "securitySchemes": SECURITY,
+        },
         "x-outcomes": [
             dict(zip(("outcome", "status", "meaning", "again"), outcome, strict=True)) for outcome in OUTCOMES
         ],
     }
 
 
-def _paths(all_routes: Sequence[Route]) -> Document:
+SECURITY: Final = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A token, where the service was given any."},
+    "basic": {"type": "http", "scheme": "basic", "description": "The same token as a password, for browsers."},
+}
+
+
+def _paths(all_routes: Sequence[Route], guarded: bool) -> Document:
     paths: dict[str, Document] = {}
     for route in all_routes:
-        paths.setdefault(route.path, {})[route.method] = _operation(route)
+        operation = paths.setdefault(route.path, {})[route.method] = _operation(route)
+        if guarded:
+            operation["security"] = _security(route)
     return paths
+
+
+def _security(route: Route) -> list[dict[str, list[str]]]:
+    path = route.path.replace("{name}", "tickets").replace("{effect}", "increment")
+    need = access.need_of(route.method.upper(), path.encode())
+    return [] if need is access.OPEN else [{scheme: [*need.scopes]} for scheme in SECURITY]
 
 
 def _operation(route: Route) -> Document:
@@ -140,6 +161,10 @@ def _anywhere() -> Document:
     allow = answers.problem(405, "PATCH is not for this path; use POST.", headers=(("allow", "POST, OPTIONS"),))
     bug = answers.problem(500, "A bug in the service; its log says more.")
     return {
+        "Stranger": _alone(401, [Case("tokens are in force, and none of them was sent", access.unknown(b"/counters"))]),
+        "Forbidden": _alone(
+            403, [Case("the token is for other things, or for other names", access.forbidden(access.ADMIN))]
+        ),
         "NotFound": _alone(404, [Case("there is nothing at this path", problem_not_found())]),
         "MethodNotAllowed": _alone(405, [Case("the path does not have this method", allow)]),
         "CutOff": _alone(
