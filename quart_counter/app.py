@@ -12,7 +12,7 @@ from quart import Quart, Response
 from quart.wrappers import Response as QuartResponse
 from werkzeug.exceptions import HTTPException
 
-from quart_counter import __version__, siblings
+from quart_counter import __version__, keys, siblings
 from quart_counter.counters import Counters
 from quart_counter.errors import ConfigurationError
 from quart_counter.sessions import Sessions
@@ -38,7 +38,7 @@ class QuartCounter(Counters):
     """
 
     def __init__(self, app: Quart | None = None, **settings: Any) -> None:
-        super().__init__(_NotOpen(), deadline_s=0, combine=False)
+        super().__init__(_NotOpen(), deadline_s=0, combine=False, key_life_s=0)
         self._given = settings
         if app is not None:
             self.init_app(app)
@@ -63,12 +63,12 @@ class QuartCounter(Counters):
             with alone:
                 async with _open(settings) as store:
                     combine = not settings.in_worker and not MODES[settings.mode].exhibit
-                    self._use(watch(store), settings.deadline_s, combine)
+                    self._use(watch(store), settings.deadline_s, combine, settings.key_life_s)
                     try:
                         yield
                     finally:
                         await self.drain()
-                        self._use(_NotOpen(), 0, combine=False)
+                        self._use(_NotOpen(), 0, combine=False, key_life_s=0)
 
 
 def create_app(settings: Settings | None = None, **given: Any) -> Quart:
@@ -146,7 +146,8 @@ def _give_clients_their_own(app: Quart, counters: Counters, settings: Settings) 
 
 
 def _open(settings: Settings) -> AbstractAsyncContextManager[Store]:
-    limits = Limits(settings.store_timeout_s, settings.deadline_s, settings.key_life_s, settings.max_keys)
+    kept_s = keys.kept_s(settings.key_life_s, settings.deadline_s)
+    limits = Limits(settings.store_timeout_s, settings.deadline_s, kept_s, settings.max_keys)
     mode = MODES[settings.mode]
     if mode.exhibit or (settings.lab and settings.in_worker):
         from quart_counter.lab import exhibits

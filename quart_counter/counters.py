@@ -6,10 +6,13 @@ number = await counters.increment("tickets")
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
-from quart_counter import errors
+from quart_counter import errors, keys
 from quart_counter.combiner import Combiner, Statistics
+from quart_counter.errands import Errands
 from quart_counter.model import (
     Applied,
     Change,
@@ -21,21 +24,40 @@ from quart_counter.model import (
     check_change,
     check_name,
 )
-from quart_counter.stores.base import Guarantees, Store, StoreAway, read_many
+from quart_counter.stores.base import Guarantees, Limits, Store, StoreAway, read_many
+
+Returned = TypeVar("Returned")
+
+NO_KEYS = (
+    "this store does not keep keys for certain, so a repeat might count again: send the change without a key, or use a "
+    "store that is exactly_once (/readyz says so). Nothing was changed"
+)
 
 
 class Counters:
     """Every call is atomic and answers from inside the step that had the effect, so no two callers get one number.
 
-    All calls raise `InvalidChange` for impossible arguments, `CounterRefused` when a rule says no, `NotApplied` when it
-    did not happen, and `OutcomeUnknown` when it may have; see `quart_counter.errors`.
+    All calls raise `InvalidChange` for impossible arguments, `InvalidKey` for a key that could not make a change count
+    once, `CounterRefused` when a rule says no, `NotApplied` when it did not happen, and `OutcomeUnknown` when it may
+    have; see `quart_counter.errors`.
+
+    A key counts once for `key_life_s`, by the clock `now_s`. For the store to keep its record long enough, see `keys`.
     """
 
-    def __init__(self, store: Store, *, deadline_s: float, combine: bool) -> None:
-        self._use(store, deadline_s, combine)
+    def __init__(
+        self,
+        store: Store,
+        *,
+        deadline_s: float,
+        combine: bool,
+        key_life_s: float = Limits.key_life_s,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._now_s, self._errands = now_s, Errands()
+        self._use(store, deadline_s, combine, key_life_s)
 
-    def _use(self, store: Store, deadline_s: float, combine: bool) -> None:
-        self._store = store
+    def _use(self, store: Store, deadline_s: float, combine: bool, key_life_s: float) -> None:
+        self._store, self._key_life_s = store, key_life_s
         self._combiner: Combiner[Change, Outcome] | None = (
             Combiner(store.apply, expired=_expired, failed=_failed, deadline_s=deadline_s) if combine else None
         )
@@ -76,19 +98,35 @@ class Counters:
 
     async def look(self, name: str) -> Reading:
         """Read a counter whose name was checked already, or is one of our own."""
-        return await self._store.read(name)
+        return await self._see_through(self._store.read(name))
 
     async def look_at(self, names: Sequence[str]) -> Sequence[Reading]:
         """Read many counters, in one trip where the store can; a reading is of one moment, not all of the same."""
-        return await read_many(self._store, names)
+        return await self._see_through(read_many(self._store, names))
 
     async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:
         """Return at most `limit` counter names greater than `after`, in order."""
-        return await self._store.names(after, limit)
+        return await self._see_through(self._store.names(after, limit))
 
     async def forget(self, name: str) -> None:
         """Remove a counter that nobody will ask for again: a client's own number whose time is over."""
-        await self._store.forget(name)
+        await self._see_through(self._store.forget(name))
+
+    async def _see_through(self, work: Coroutine[Any, Any, Returned]) -> Returned:
+        """A caller that leaves takes no connection of the store with it; where there is no trip there is none."""
+        if self._combiner is None:
+            return await work
+        return await self._errands.run(work)
+
+    def check(self, change: Change) -> Change:
+        """Return `change` if it is possible at all, here and now, else raise `InvalidChange` or `InvalidKey`."""
+        check_change(change)
+        if change.key is None:
+            return change
+        if not self.guarantees.exactly_once:
+            raise errors.InvalidKey(NO_KEYS, reason="unsupported")
+        keys.check_age(change.key, self._key_life_s, self._now_s())
+        return change
 
     async def apply(self, change: Change) -> Outcome:
         """Carry out a change that was checked already and return its outcome; for callers who speak another language
@@ -101,13 +139,14 @@ class Counters:
         """Wait until every change given so far is answered, also those whose caller went away."""
         if self._combiner is not None:
             await self._combiner.aclose()
+        await self._errands.drain()
 
     def statistics(self) -> Statistics:
         """Return how many changes wait, how many flushes were sent, how many changes they carried."""
         return self._combiner.statistics() if self._combiner is not None else Statistics(0, 0, 0)
 
     async def _change(self, change: Change) -> Reading:
-        return _reading(change, await self.apply(check_change(change)))
+        return _reading(change, await self.apply(self.check(change)))
 
 
 def _reading(change: Change, outcome: Outcome) -> Reading:

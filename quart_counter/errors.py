@@ -3,6 +3,7 @@
 QuartCounterError
 ├── ConfigurationError     a setting, an extra or a server is missing or wrong; the sentence says what to do
 ├── InvalidChange          the change itself is malformed (also a ValueError); nothing was sent
+├── InvalidKey             the key cannot make this change count once (also a ValueError); nothing was changed
 ├── CounterRefused         a rule said no: bound, cap, version or a key used for another request; no effect
 ├── NotApplied             it did not happen and will not; sending it again is safe
 ├── OutcomeUnknown         it may have happened; only the same key can find out
@@ -15,6 +16,7 @@ __all__ = [
     "ConfigurationError",
     "CounterRefused",
     "InvalidChange",
+    "InvalidKey",
     "NotApplied",
     "OutcomeUnknown",
     "QuartCounterError",
@@ -32,6 +34,18 @@ class ConfigurationError(QuartCounterError):
 
 class InvalidChange(QuartCounterError, ValueError):
     """The arguments name no possible change. Nothing was sent to the store."""
+
+
+class InvalidKey(QuartCounterError, ValueError):
+    """The key cannot make this change count once, so nothing was changed.
+
+    `reason` is "expired" (its record may be forgotten: it might count again), "ahead" (made by a clock too far ahead of
+    ours) or "unsupported" (this store keeps no keys, or may forget them).
+    """
+
+    def __init__(self, sentence: str, *, reason: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
 
 
 class CounterRefused(QuartCounterError):

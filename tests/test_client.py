@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import time
@@ -19,8 +20,9 @@ from servers import a_server_of_our_own
 from quart_counter import errors
 from quart_counter.client import CounterClient, Unresolved
 from quart_counter.client.flights import Ask, Claim, Folded
-from quart_counter.client.wire import Try, call_for, new_key
+from quart_counter.client.wire import Try, call_for
 from quart_counter.counters import StoreAway
+from quart_counter.keys import new_key, share_of
 from quart_counter.model import MAX_VALUE, Change, NotApplied, OutcomeUnknown, Reading
 from quart_counter.server import Service
 from quart_counter.settings import load_settings
@@ -255,13 +257,6 @@ async def test_every_change_carries_a_key_of_its_own(scripted, case):
     assert scripted.connections == 1
 
 
-def test_keys_are_version_7_uuids_that_tell_their_age():
-    keys = [uuid.UUID(new_key()) for _ in range(1000)]
-    assert {(key.version, key.variant) for key in keys} == {(7, uuid.RFC_4122)}
-    assert len(set(keys)) == 1000
-    assert abs((keys[0].int >> 80) / 1000 - time.time()) < 10
-
-
 WRONG = {
     "name": lambda c: c.increment("not a name"),
     "name of add": lambda c: c.add(""),
@@ -364,6 +359,47 @@ async def test_a_declined_second_try_says_nothing_about_the_first(scripted, call
         with pytest.raises(errors.OutcomeUnknown):
             await CALLS[call](client)
     assert len(scripted.heard) == 2
+
+
+TROUBLES = ["expired", "ahead", "unsupported"]
+
+
+@pytest.mark.parametrize("reason", TROUBLES)
+@pytest.mark.parametrize(
+    "call", [lambda c, key: c.increment("t", 3, key=key), lambda c, key: c.take("t", limit=9, key=key)]
+)
+async def test_a_key_that_the_service_will_not_take_is_told_as_such(scripted, reason, call):
+    """Not as `NotApplied`: what became of an earlier request with this key is not known."""
+    scripted.script = [answer(422, {"type": f"urn:quart-counter:key-{reason}", "detail": "Read the counter."})]
+    async with CounterClient(scripted.url) as client:
+        with pytest.raises(errors.InvalidKey, match=r"Read the counter") as refused:
+            await call(client, "01993c7e-9a00-7b3a-8f21-5d0c6e4b9a17")
+    assert refused.value.reason == reason
+    assert len(scripted.heard) == 1
+
+
+async def test_an_unknown_outcome_whose_key_is_too_old_stays_unknown_and_says_so(scripted):
+    scripted.script = [LOST]
+    async with CounterClient(scripted.url, deadline_s=0.3) as client:
+        (unknown,) = await asyncio.gather(client.increment("t", 3), return_exceptions=True)
+        assert isinstance(unknown, Unresolved)
+        assert "resolve(unknown)` sends it again" in str(unknown)
+        scripted.script = [answer(422, {"type": "urn:quart-counter:key-expired", "detail": "The key is too old."})]
+        for _ in range(2):
+            (again,) = await asyncio.gather(client.resolve(unknown), return_exceptions=True)
+            assert isinstance(again, Unresolved)
+            assert re.search(r"The key is too old.*may have been applied.*cannot find out any more", str(again))
+
+
+@on_a_service
+async def test_the_service_refuses_an_old_key_and_all_that_derive_from_it(service, name):
+    async with CounterClient(service.url) as client:
+        for key in ("01993c7e-9a00-7b3a-8f21-5d0c6e4b9a17", share_of("01993c7e-9a00-7b3a-8f21-5d0c6e4b9a17", 5)):
+            with pytest.raises(errors.InvalidKey, match="remembered for 3600 s"):
+                await client.add(name, key=key)
+        assert await client.read(name) == (0, 0)
+        assert await client.increment(name, key=new_key()) == 1
+        assert await client.increment(name, key=share_of(new_key(), 7)) == 2
 
 
 @pytest.mark.parametrize("status", [503, 429])

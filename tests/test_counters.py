@@ -2,12 +2,16 @@
 
 import asyncio
 import re
+import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from quart_counter import errors
 from quart_counter.combiner import Statistics
 from quart_counter.counters import Counters, explain
+from quart_counter.keys import new_key, share_of
 from quart_counter.model import Applied, Change, NotApplied, OutcomeUnknown, Reading, Refused
 from quart_counter.stores.base import Guarantees, StoreAway
 
@@ -146,6 +150,45 @@ async def test_what_is_impossible_is_never_sent(counters, store, call):
     assert store.batches == []
 
 
+KEYED = {
+    "increment": lambda c, key: c.increment("t", key=key),
+    "add": lambda c, key: c.add("t", key=key),
+    "take": lambda c, key: c.take("t", limit=9, key=key),
+    "set": lambda c, key: c.set("t", 1, key=key),
+    "reset": lambda c, key: c.reset("t", key=key),
+}
+
+
+@pytest.mark.parametrize("call", KEYED)
+async def test_a_key_older_than_keys_are_remembered_is_never_sent(store, combine, call):
+    key, clock = new_key(), SimpleNamespace(now=time.time())
+    counters = Counters(store, deadline_s=60.0, combine=combine, key_life_s=30.0, now_s=lambda: clock.now)
+    await KEYED[call](counters, key)
+    clock.now += 29.0
+    await KEYED[call](counters, key)
+    clock.now += 2.0
+    with pytest.raises(errors.InvalidKey, match="read the counter") as refused:
+        await KEYED[call](counters, key)
+    assert refused.value.reason == "expired"
+    clock.now -= 100.0
+    with pytest.raises(errors.InvalidKey, match="set the clock") as refused:
+        await KEYED[call](counters, share_of(key, 3))
+    assert refused.value.reason == "ahead"
+    assert len(store.batches) == 2
+    await KEYED[call](counters, "order-7")
+    await KEYED[call](counters, None)
+
+
+@pytest.mark.parametrize("call", KEYED)
+async def test_a_store_that_may_forget_keys_takes_none(store, counters, call):
+    """It would promise to count a repeat once, and count it again."""
+    store.guarantees = replace(GUARANTEES, exactly_once=False)
+    with pytest.raises(errors.InvalidKey, match="might count again") as refused:
+        await KEYED[call](counters, "k")
+    assert (refused.value.reason, store.batches) == ("unsupported", [])
+    await KEYED[call](counters, None)
+
+
 async def test_a_limit_of_0_is_a_limit(counters, store):
     await counters.take("t", limit=0)
     assert store.batches == [[Change("t", limit=0)]]
@@ -161,6 +204,36 @@ async def test_a_read_with_the_store_away_says_so(counters, store):
     store.away = StoreAway("Redis does not answer")
     with pytest.raises(StoreAway):
         await counters.read("t")
+
+
+@pytest.mark.parametrize("call", [lambda c: c.read("t"), lambda c: c.names(), lambda c: c.forget("t")])
+@pytest.mark.parametrize("ends", [Reading(7, 3), StoreAway("gone")])
+async def test_a_reader_that_leaves_does_not_cut_the_read(call, ends):
+    """The store sees it through, and drain waits for it; how it ends is nobody's business any more."""
+    started, release, done = asyncio.Event(), asyncio.Event(), []
+
+    class SlowStore(ScriptedStore):
+        async def read(self, *_):
+            started.set()
+            await release.wait()
+            done.append("whole")
+            if isinstance(ends, Exception):
+                raise ends
+
+        names = forget = read
+
+    counters = Counters(SlowStore(), deadline_s=60.0, combine=True)
+    caller = asyncio.create_task(call(counters))
+    await started.wait()
+    caller.cancel()
+    await asyncio.wait([caller])
+    assert caller.cancelled()
+    draining = asyncio.create_task(counters.drain())
+    await asyncio.sleep(0)
+    assert not draining.done()
+    release.set()
+    await draining
+    assert done == ["whole"]
 
 
 async def test_combined_callers_share_a_flush():

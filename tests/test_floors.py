@@ -19,6 +19,7 @@ ROOT = Path(quart_counter.__file__).parent
 # own floor and those below.
 FLOORS: Mapping[str, int] = {
     "errors": 0,
+    "keys": 0,
     "model": 0,
     "settings": 0,
     "rates": 0,
@@ -47,6 +48,7 @@ FLOORS: Mapping[str, int] = {
     "stores.manager": 1,
     "stores.file": 1,
     "combiner": 1,
+    "errands": 1,
     "tickets": 1,
     "stores": 2,
     "counters": 2,

@@ -13,8 +13,9 @@ from quart_counter import errors
 from quart_counter.client.flights import Claim, Delivery, Flight, Unresolved, reading
 from quart_counter.client.folding import Folder
 from quart_counter.client.sending import Sender
-from quart_counter.client.wire import Call, Wire, check_url, new_key
+from quart_counter.client.wire import Call, Wire, check_url
 from quart_counter.counters import StoreAway
+from quart_counter.keys import new_key
 from quart_counter.model import Change, Outcome, Reading, Refused, check_change, check_name
 
 FOR_EVER_S: Final = 1e9
@@ -105,7 +106,8 @@ class CounterClient:
         """Send that same request until it is answered: this makes the change happen, it does not merely ask.
 
         Returns what the call would have returned, however often it is resolved. Raises `CounterRefused`, and
-        `OutcomeUnknown` again after `deadline_s` (None: never) or when the service will not take the request.
+        `OutcomeUnknown` again after `deadline_s` (None: never) or when the service will not take the request; when the
+        key is older than the service remembers keys, no later try can find out either, and the sentence says so.
         """
         if not isinstance(unknown, Unresolved):
             raise errors.InvalidChange("not an outcome of this client: repeat the call itself, with the same key")

@@ -12,11 +12,18 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from quart_counter import errors
-from quart_counter.client.wire import Call, Try, call_for, new_key, reason_of
+from quart_counter.client.wire import Call, Try, call_for, reason_of, trouble_with_key
 from quart_counter.counters import explain
+from quart_counter.keys import new_key, share_of
 from quart_counter.model import Applied, Change, NotApplied, Outcome, OutcomeUnknown, Reading, Refused
 
 Number: TypeAlias = int | Refused | NotApplied | OutcomeUnknown  # what an increment gets, or why it gets none
+
+
+class Forgotten(OutcomeUnknown):
+    """It may have happened, and its key is too old to find out."""
+
+    __slots__ = ()
 
 
 class Claim(NamedTuple):
@@ -36,7 +43,7 @@ class Claim(NamedTuple):
 
     def alone(self) -> Claim:
         """Return this caller's own part as a request of its own, under the same key however often it is asked for."""
-        return Claim(Change(self.change.name, key=f"{self.change.key}.{self.place}"), number=True)
+        return Claim(Change(self.change.name, key=share_of(self.change.key or "", self.place)), number=True)
 
 
 class Unresolved(errors.OutcomeUnknown):
@@ -80,6 +87,8 @@ class Delivery(Flight):
         reason = reason_of(document)
         if tried.standing == "refused" and reason:
             return Refused(reason, document["value"], document["version"])
+        if self.in_doubt and trouble_with_key(document) == "expired":
+            return Forgotten(tried.because)
         # "declined" too: the answer 404 to the second try says nothing about the first
         return OutcomeUnknown(tried.because) if self.in_doubt else NotApplied(tried.because)
 
@@ -160,6 +169,12 @@ def reading(claim: Claim, outcome: Outcome) -> Reading:
             )
         case NotApplied():
             raise errors.NotApplied(explain(change, outcome))
+        case Forgotten(because):
+            raise Unresolved(
+                f"{because}. The change may have been applied, and its key cannot find out any more: `resolve` would "
+                "get this answer again.",
+                claim,
+            )
         case OutcomeUnknown(because):
             raise Unresolved(
                 f"{because}. The change may have been applied; `await client.resolve(unknown)` sends it again under "

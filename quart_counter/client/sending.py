@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from quart_counter import errors
 from quart_counter.client.flights import Delivery, Flight
-from quart_counter.client.wire import FINAL, Try, Wire
+from quart_counter.client.wire import FINAL, Try, Wire, trouble_with_key
 from quart_counter.model import Outcome
 
 FIRST_PAUSE_S: Final = 0.05
@@ -55,8 +55,13 @@ class Sender:
             await asyncio.wait(self._exchanges)
 
     async def outcome(self, flight: Delivery) -> Outcome:
-        """See a change through in a task of its own, and say what became of it."""
-        return flight.outcome(await self.start(flight))
+        """See a change through in a task of its own, and say what became of it. Raises `InvalidKey` when the service
+        will not take its key, so that nothing is known of whatever had this key before; a key in doubt is unknown."""
+        tried = await self.start(flight)
+        reason = trouble_with_key(tried.document)
+        if tried.standing == "declined" and reason and not flight.in_doubt:
+            raise errors.InvalidKey(str(tried.document.get("detail", tried.because)), reason=reason)
+        return flight.outcome(tried)
 
     async def start(self, flight: Flight) -> Try:
         """See a flight through in a task of its own: its caller may be cancelled, the step with the effect is not."""

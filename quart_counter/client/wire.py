@@ -7,10 +7,7 @@ no effect. Silence after it left, and a 5xx that does not say `"applied": "no"` 
 from __future__ import annotations
 
 import json
-import secrets
 import ssl
-import time
-import uuid
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, get_args
 
@@ -26,6 +23,7 @@ except ModuleNotFoundError as missing:
 Standing = Literal["answered", "refused", "declined", "not_applied", "in_doubt"]
 FINAL: Final = ("answered", "refused", "declined")
 READING: Final = ("value", "version")
+KEY_TROUBLES: Final = ("expired", "ahead", "unsupported")
 
 _JSON: Final = {"content-type": "application/json"}
 _REASONS: Final = {f"urn:quart-counter:{reason.replace('_', '-')}": reason for reason in get_args(Reason)}
@@ -49,13 +47,6 @@ class Try(NamedTuple):
     document: Mapping[str, Any] = {}
     because: str = ""
     wait_s: float = 0.0
-
-
-def new_key() -> str:
-    """Return a new idempotency key: a UUIDv7 (RFC 9562, 5.7), which tells the service its age."""
-    milliseconds = time.time_ns() // 1_000_000 % 2**48
-    number = milliseconds << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
-    return str(uuid.UUID(int=number))
 
 
 def call_for(change: Change) -> Call:
@@ -82,6 +73,12 @@ def reason_of(document: Mapping[str, Any]) -> Reason | None:
     """Return why a rule of counting said no, if that is what the document says."""
     counted = all(type(document.get(field)) is int for field in READING)
     return _REASONS.get(str(document.get("type"))) if counted else None
+
+
+def trouble_with_key(document: Mapping[str, Any]) -> str | None:
+    """Return why the key cannot make the change count once (`InvalidKey.reason`), if that is what it says."""
+    kind, found, reason = str(document.get("type")).partition("urn:quart-counter:key-")
+    return reason if found and not kind and reason in KEY_TROUBLES else None
 
 
 class Wire:

@@ -104,7 +104,8 @@ async def _unless_down(house: House, adding: asyncio.Task[Operation]) -> Operati
 
 
 async def counts_once(house: House) -> bool | None:
-    """Send a key, something else, the key again; then a key from many at once; whether each key counted once."""
+    """Send a key, something else, the key again; then a key from many at once; whether each key counted once. A mode
+    that refuses keys leaves its clients nothing but to send again without, which counts again."""
     jar = CookieJar()
     async with AsyncExitStack() as stack:
         aim = target(house, "one")
@@ -115,6 +116,8 @@ async def counts_once(house: House) -> bool | None:
             await crowd[0].reset()
         again, together = secrets.token_hex(8), secrets.token_hex(8)
         history = [await crowd[0].add(again), await crowd[1].add(), await crowd[2].add(again)]
+        if history[0].outcome == history[2].outcome == "fail":
+            return False
         history += await asyncio.gather(*(caller.add(together) for caller in crowd))
         history += [await crowd[0].add(), await crowd[1].read()]
     return _valid(history)

@@ -19,6 +19,8 @@ RETRY_AFTER_S: Final = 1
 
 _STATUS_OF_REFUSAL: Final = {"bound": 409, "cap": 409, "version": 412, "key_reused": 422}
 
+_RENAMED: Final = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
+
 
 class Answer(NamedTuple):
     """A whole HTTP answer."""
@@ -43,7 +45,7 @@ def document(content: Mapping[str, Any], headers: Headers = ()) -> Answer:
 
 def problem(status: int, detail: str, *, kind: str = "", headers: Headers = (), **extra: Any) -> Answer:
     """Answer `status` with a problem document; `kind` names it for programs, `extra` are further members."""
-    title = HTTPStatus(status).phrase
+    title = phrase(status)
     word = kind or title.lower().replace(" ", "-")
     content = {"type": f"urn:quart-counter:{word}", "title": title, "status": status, "detail": detail, **extra}
     return Answer(status, (*PROBLEM, *headers), json.dumps(content).encode())
@@ -53,6 +55,11 @@ def reading(name: str, value: int, version: int, headers: Headers = ()) -> Answe
     """Answer 200 with a counter's name, value and version."""
     # Written by hand: the name's characters need no escape, and this is the hot path.
     return Answer(200, (*JSON, *headers), b'{"name":"%b","value":%d,"version":%d}' % (name.encode(), value, version))
+
+
+def phrase(status: int) -> str:
+    """Return a status in words; those of RFC 9110 with every Python (before 3.13 it had older ones)."""
+    return _RENAMED.get(status) or HTTPStatus(status).phrase
 
 
 def outcome(change: Change, result: Outcome) -> Answer:

@@ -11,8 +11,8 @@ from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.routing import PathConverter
 
 from quart_counter.counters import Counters, StoreAway
-from quart_counter.errors import InvalidChange
-from quart_counter.model import NAME, Change, check_change, check_name
+from quart_counter.errors import InvalidChange, InvalidKey
+from quart_counter.model import NAME, Change, check_name
 from quart_counter.tokens import Credential
 from quart_counter.web import answers, parse
 from quart_counter.web.answers import Answer, Problem
@@ -87,9 +87,11 @@ async def _change(
 ) -> Answer:
     parse.refuse_foreign(headers)
     try:
-        change = check_change(effect(name, headers, body))
+        change = counters.check(effect(name, headers, body))
     except InvalidChange as invalid:
         raise Problem(422, f"{invalid}.", kind="field") from None
+    except InvalidKey as invalid:
+        raise Problem(422, f"{invalid}.", kind=f"key-{invalid.reason}") from None
     return answers.outcome(change, await counters.apply(_owned(change, credential)))
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 from quart import Blueprint, render_template
 
+from quart_counter.web import answers
 from quart_counter.web.openapi import Document
 from quart_counter.web.openapi.schemas import span
 
@@ -79,7 +79,7 @@ def _entries(described: Document) -> Iterator[tuple[str, Entry]]:
 
 def _said(status: int, response: Mapping[str, Any]) -> Said:
     when = [case[0].upper() + case[1:] for case in response["description"].removesuffix(".").split("; or ")]
-    return Said(status, HTTPStatus(status).phrase, when, list(response.get("headers", ())))
+    return Said(status, answers.phrase(status), when, list(response.get("headers", ())))
 
 
 def _example(response: Mapping[str, Any]) -> str:

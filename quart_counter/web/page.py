@@ -46,8 +46,9 @@ def blueprint(counters: Counters, mode: str, summary: str) -> Blueprint:
     async def act() -> QuartResponse | Response:
         try:
             parse.refuse_foreign(request.scope["headers"])
-        except answers.Problem as foreign:
-            return to_response(foreign.answer)
+            parse.refuse_key(request.scope["headers"])
+        except answers.Problem as wrong:
+            return to_response(wrong.answer)
         form = await request.form
         change = ACTIONS.get(form.get("action", ""))
         if change is None:

@@ -55,6 +55,17 @@ def key(headers: RawHeaders) -> str | None:
     return word
 
 
+def refuse_key(headers: RawHeaders) -> None:
+    """Raise a 422 if a key came to a route that keeps none: it must not pretend to count a repeat once."""
+    if key(headers) is not None:
+        raise Problem(
+            422,
+            "This path keeps no keys, so a repeat would count again: send it without Idempotency-Key, or count below "
+            "/counters. Nothing was changed.",
+            kind="key-unsupported",
+        )
+
+
 def _unquoted(word: str) -> str:
     inner = word[1:-1]
     plain = inner.replace("\\\\", "").replace('\\"', "")

@@ -36,9 +36,10 @@ def blueprint(counters: Counters, sessions: Sessions) -> Blueprint:
     async def change(effect: str) -> Response:
         try:
             parse.refuse_foreign(request.scope["headers"])
+            parse.refuse_key(request.scope["headers"])
             name = session[CLIENT] = await sessions.enter(session.get(CLIENT))
-        except answers.Problem as foreign:
-            return to_response(foreign.answer)
+        except answers.Problem as wrong:
+            return to_response(wrong.answer)
         except StoreAway as away:
             return to_response(answers.away(f"{away}. Try again."))
         change = EFFECTS[effect]._replace(name=name)
@@ -63,8 +64,9 @@ def cookie_blueprint() -> Blueprint:
     async def change(effect: str) -> Response:
         try:
             parse.refuse_foreign(request.scope["headers"])
-        except answers.Problem as foreign:
-            return to_response(foreign.answer)
+            parse.refuse_key(request.scope["headers"])
+        except answers.Problem as wrong:
+            return to_response(wrong.answer)
         wanted = EFFECTS[effect]
         session[VALUE] = session.get(VALUE, 0) + wanted.by if wanted.value is None else wanted.value
         return _answer(session[VALUE], session[VALUE])

@@ -168,6 +168,24 @@ MEDIA = [
     Case("two content types", 400, "POST", INCREMENT, (*JSON, *JSON), b'{"by": 1}'),
 ]
 
+AGED = "019a0000-0000-7000-8000-000000000000"  # of October 2025: older than any key's life
+AHEAD = "ffffffff-0000-7000-bfff-ffffffffffff"
+AGES = [
+    *(
+        headers(f"key {key[:50]}", 422, ("Idempotency-Key", key))
+        for key in [AGED, AGED.upper(), f'"{AGED}"', f"{AGED}.7", f"{AGED}.", f"{AGED}.a.b-c", AHEAD, f"{AHEAD}.0"]
+    ),
+    Case("old key, take", 422, "POST", TAKE, (*JSON, ("Idempotency-Key", AGED)), b'{"by": 1, "limit": 100}'),
+    Case("old key, PUT", 422, "PUT", COUNTER, (*JSON, ("Idempotency-Key", AGED)), b'{"value": 1}'),
+    Case("old key, DELETE", 422, "DELETE", COUNTER, (("Idempotency-Key", AGED),)),
+    *(
+        headers(f"key {key} to {target}", 422, ("Idempotency-Key", key), target=target)
+        for key in ["k", AGED]
+        for target in ["/session/increment", "/session/reset", "/"]
+    ),
+    headers("malformed key to the session", 400, ("Idempotency-Key", "a b"), target="/session/increment"),
+]
+
 HEADERS = [
     *map(
         key, ["", '""', '"', '"open', '"a" b"', '"a"b"', "a" * 256, f'"{"a" * 256}"', "a b", '"a b"', "a\tb", "k\xe9y"]
@@ -253,7 +271,7 @@ PATHS = [
     Case("headers of 17 KiB in pieces", 431, "POST", INCREMENT, [(f"X-{i}", "x" * 170) for i in range(100)]),
 ]
 
-WRONG = [*NAMES, *BODIES, *MEDIA, *HEADERS, *PATHS]
+WRONG = [*NAMES, *BODIES, *MEDIA, *HEADERS, *AGES, *PATHS]
 
 HARMLESS = [
     *(

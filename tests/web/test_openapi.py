@@ -17,8 +17,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from quart import Quart
 
 from quart_counter import create_app
-from quart_counter.model import MAX_BY, MAX_VALUE, Applied, Change, NotApplied, OutcomeUnknown, Reading
+from quart_counter.model import MAX_BY, MAX_VALUE, Applied, Change, NotApplied, OutcomeUnknown, Reading, check_change
 from quart_counter.stores import StoreAway
+from quart_counter.stores.memory import MemoryStore
 from quart_counter.tokens import new_token
 from quart_counter.web import api, docs, openapi, parse
 from quart_counter.web.answers import Problem
@@ -147,6 +148,9 @@ def every_way_to_ask() -> Iterator[Asked]:
             yield Asked(413, method, path, FORM if path == "/" else JSON, b" " * (parse.MAX_BODY + 1))
         if "{name}" in path:
             yield Asked(400, method, path, instead=path.replace("{name}", "%ff"))
+        if method == "POST" and "{name}" not in path:
+            yield Asked(422, method, path, (("Idempotency-Key", "k"),))
+            yield Asked(400, method, path, (("Idempotency-Key", "a b"),))
         if method != "GET":
             yield Asked(403, method, path, (("Sec-Fetch-Site", "cross-site"),))
             yield Asked(400, method, path, (("Origin", "http://a"), ("Origin", "http://a")))
@@ -161,6 +165,8 @@ def every_way_to_ask() -> Iterator[Asked]:
         other = {"take": b'{"limit": 5}', "PUT": b'{"value": 9}', "increment": b'{"by": 2}'}.get(verb)
         if other:
             yield Asked(422, method, path, (*JSON, ("Idempotency-Key", verb)), other)
+        yield Asked(422, method, path, (*headers, ("Idempotency-Key", "01993c7e-9a00-7b3a-8f21-5d0c6e4b9a17")), body)
+        yield Asked(422, method, path, (*headers, ("Idempotency-Key", "fffffffe-9a00-7b3a-8f21-5d0c6e4b9a17")), body)
         yield Asked(412, method, path, (*headers, ("If-Match", '"99999"')), body)
         yield Asked(400, method, path, (*headers, ("If-Match", "7")), body)
         yield Asked(400, method, path, (*headers, ("Idempotency-Key", "a b")), body)
@@ -210,6 +216,8 @@ def fields_of(schema: dict[str, Any]) -> Sequence[set[str]]:
 
 class _Told:
     """A store that says what it is told to say."""
+
+    guarantees = MemoryStore.guarantees
 
     def __init__(self, outcome: NotApplied | OutcomeUnknown) -> None:
         self._outcome = outcome
@@ -332,6 +340,8 @@ def test_bodies_are_taken_just_when_the_schema_says_so(schema: str, body: dict[s
 
 
 class _Yes:
+    check = staticmethod(check_change)
+
     async def apply(self, change: Change) -> Applied:
         return Applied(1, 1)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from quart_counter.errors import InvalidChange
+from quart_counter.counters import NO_KEYS
+from quart_counter.errors import InvalidChange, InvalidKey
+from quart_counter.keys import check_age
 from quart_counter.model import MAX_VALUE, Applied, Change, NotApplied, OutcomeUnknown, Refused, check_change
 from quart_counter.web import answers, parse
 from quart_counter.web.answers import Answer, Problem, problem
@@ -14,6 +16,7 @@ from quart_counter.web.front import MAX_HEADERS
 from quart_counter.web.parse import MAX_BODY
 
 KEY: Final = "2f1d6f0c-6a1e-4d7e-9a53-0c1f6f9f7b11"
+AGED_KEY: Final = "01993c7e-9a00-7b3a-8f21-5d0c6e4b9a17"  # made in September 2025
 JSON: Final = ((b"content-type", b"application/json"),)
 
 
@@ -39,6 +42,14 @@ def _invalid(change: Change) -> Answer:
     except InvalidChange as invalid:
         return problem(422, f"{invalid}.", kind="field")
     raise AssertionError("an example of an impossible change is possible")
+
+
+def _bad_key(call: Callable[[], object]) -> Answer:
+    try:
+        call()
+    except InvalidKey as invalid:
+        return problem(422, f"{invalid}.", kind=f"key-{invalid.reason}")
+    raise AssertionError("an example of an unusable key was accepted")
 
 
 def _plain(media: str, body: bytes = b"") -> Answer:
@@ -120,6 +131,21 @@ KEY_REUSED: Final = Case(
     answers.outcome(Change("tickets", key=KEY), Refused("key_reused", 42, 42)),
     "Refusal",
 )
+KEY_EXPIRED: Final = Case(
+    "the key is a UUIDv7 older than keys are remembered",
+    _bad_key(lambda: check_age(AGED_KEY, 3600.0, 1_757_666_000.0)),
+)
+KEY_AHEAD: Final = Case(
+    "the key is a UUIDv7 from a clock more than a minute ahead",
+    _bad_key(lambda: check_age(AGED_KEY, 3600.0, 1_757_656_000.0)),
+)
+NO_KEYS_HERE: Final = Case(
+    "a key was sent, and the store keeps none (its guarantees say exactly_once: false)",
+    problem(422, f"{NO_KEYS}.", kind="key-unsupported"),
+)
+NO_KEYS_ON_THIS_PATH: Final = Case(
+    "a key was sent, and this path keeps none", _refused(lambda: parse.refuse_key([(b"idempotency-key", b"k")]))
+)
 VERSION: Final = Case(
     "the counter is not at the version in If-Match",
     answers.outcome(Change("tickets", if_version=41), Refused("version", 42, 42)),
@@ -147,7 +173,7 @@ LISTED: Final = Case(
 )
 CHANGE: Final = (
     *(NAME, SYNTAX, BAD_KEY, BAD_TAG, TWICE, FOREIGN, VERSION),
-    *(MEDIA, FIELD, KEY_REUSED, AWAY, UNKNOWN, UNKNOWN_KEYLESS),
+    *(MEDIA, FIELD, KEY_REUSED, KEY_EXPIRED, KEY_AHEAD, NO_KEYS_HERE, AWAY, UNKNOWN, UNKNOWN_KEYLESS),
 )
 
 # A client's own number

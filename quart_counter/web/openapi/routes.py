@@ -37,7 +37,8 @@ def routes(slow: Case) -> Sequence[Route]:
     everywhere, read = cases.EVERYWHERE, (slow, cases.LARGE, *cases.EVERYWHERE)
     change = (*cases.CHANGE, *read)
     with_key = ("Name", "IdempotencyKey", "IfMatch")
-    own = (cases.OWN, cases.TWICE, cases.FOREIGN, cases.AWAY, cases.UNKNOWN_KEYLESS, *everywhere)
+    no_keys = (cases.BAD_KEY, cases.NO_KEYS_ON_THIS_PATH)
+    own = (cases.OWN, cases.TWICE, *no_keys, cases.FOREIGN, cases.AWAY, cases.UNKNOWN_KEYLESS, *everywhere)
     ready = cases.ready(asdict(MemoryStore.guarantees))
     return (
         Route(
@@ -94,7 +95,7 @@ def routes(slow: Case) -> Sequence[Route]:
         Route("get", "/", "The page", (cases.HTML, cases.UNREAD, *everywhere)),
         Route(
             *("post", "/", "The page's form"),
-            (cases.SEEN_OTHER, cases.ACTION, cases.TWICE, cases.FOREIGN, *read),
+            (cases.SEEN_OTHER, cases.ACTION, cases.TWICE, *no_keys, cases.FOREIGN, *read),
             body="Form",
             body_required=True,
             bodies=({"action": "increment"},),

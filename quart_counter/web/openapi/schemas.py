@@ -125,7 +125,9 @@ def parameters(key_life_s: float) -> dict[str, Schema]:
             "description": (
                 "Makes repeats of this request count once: all of them get the first one's answer. Choose a new one "
                 "(a UUID, say) for each change that you might have to send again. It belongs to the counter: the same "
-                f"key on another counter is another key. It is remembered for at least {span(key_life_s)}. "
+                f"key on another counter is another key. It is remembered for at least {span(key_life_s)}. After that "
+                "the same key counts again, unless it tells its age: a UUIDv7, alone or with a dot and more after it, "
+                "is refused when it is older, or more than a minute ahead of our clock. "
                 "1 to 255 visible ASCII characters, bare or as a quoted string; quoted or not, it is the same key."
             ),
             "schema": {"type": "string", "pattern": KEY_HEADER},
