@@ -19,7 +19,7 @@ from quart_counter.sessions import Sessions
 from quart_counter.settings import MODES, PREFIX, Settings, load_settings
 from quart_counter.stores import Limits, Store, open_store
 from quart_counter.tokens import Tokens
-from quart_counter.web import answers, api, docs, forwarded, front, health, lane, metrics, openapi, page, session
+from quart_counter.web import answers, api, docs, forwarded, front, health, lane, live, metrics, openapi, page, session
 from quart_counter.web.access import Access
 from quart_counter.web.parse import MAX_BODY, TOO_LARGE
 from quart_counter.web.tally import Tally
@@ -109,12 +109,19 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
     inner: Any = app.asgi_app
     if not MODES[settings.mode].in_context:
         inner = lane.Lane(inner, counters, body_timeout_s=BODY_TIMEOUT_S, logger=app.logger)
+    inner = _live(app, live.Live(inner, counters, page.COUNTER, most=settings.max_streams))
     app.asgi_app = metrics.Requests(front.Front(_guarded(inner, settings)), tally)  # type: ignore[method-assign]
     if settings.lab:
         from quart_counter.lab import witness
 
         app.asgi_app = witness.Witness(app.asgi_app)  # type: ignore[method-assign]
     return app
+
+
+def _live(app: Quart, events: live.Live) -> live.Live:
+    app.while_serving(events.serving)
+    app.extensions["quart_counter_leaving"] = [events.end]  # whom a worker tells first that it stops
+    return events
 
 
 def _guarded(app: Any, settings: Settings) -> Any:

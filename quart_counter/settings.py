@@ -123,6 +123,7 @@ class Settings:
     max_sessions: int = _setting(
         100_000, "clients whose own numbers a worker keeps; beyond it the oldest are forgotten"
     )
+    max_streams: int = _setting(500, "open pages with a live number, a worker; beyond it they look now and then")
     lab: bool = _setting(False, "set by the lab: workers name themselves in X-Worker, exhibits wait for each other")
 
     @property
@@ -181,7 +182,7 @@ def _checked(values: dict[str, Any]) -> Settings:
             f"key_life_s is {settings.key_life_s:g}: a key must outlive every retry, so give more than twice "
             f"deadline_s ({settings.deadline_s:g})"
         )
-    for name in ("max_keys", "max_sessions", "session_life_s"):
+    for name in ("max_keys", "max_sessions", "session_life_s", "max_streams"):
         if getattr(settings, name) < 1:
             raise ConfigurationError(f"{name} is {getattr(settings, name)}: give 1 or more")
     _check_secret(settings)

@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -45,6 +45,7 @@ async def work(order: Mapping[str, Any]) -> int:
         app.extensions["quart_counter_tally"].share(order["tally_fd"], order["place"])
         app.while_serving(lambda: _reporting(app, report))
         app.logger.addFilter(_is_news)
+        stopping.first = app.extensions["quart_counter_leaving"]
         await serve(stopping.watch(app), config, shutdown_trigger=stopping.wait)
     except (ConfigurationError, LifespanFailureError) as error:
         _say(report, {"failed": _sentence(error)})
@@ -91,6 +92,7 @@ class _Stopping:
         self._hurry = False
         self._leaving = self._over = False
         self._in_flight: set[asyncio.Task[Any]] = set()
+        self.first: Sequence[Callable[[], None]] = ()  # what ends at once: open event streams
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._told.set)
         loop.add_signal_handler(signal.SIGINT, self._in_a_hurry)
@@ -112,6 +114,8 @@ class _Stopping:
         one that is new: nobody new is accepted in the end, they go to the other workers."""
         await self._told.wait()
         self._leaving = True
+        for end in self.first:
+            end()
         self._give(HURRY_S if self._hurry else FAREWELL_S + NEWCOMERS_S + self._config.graceful_timeout)
         self._config.graceful_timeout += AFTER_S  # we are first
         if not self._hurry:

@@ -47,6 +47,8 @@ def need_of(method: str, path: bytes) -> Need | None:
             return ANY
         case [b""]:
             return _PAGE.get(method, ADMIN)
+        case [b"events"]:  # the same number, live
+            return _EVENTS.get(method, ADMIN)
         case [b"counters"]:
             return _COUNTERS.get(method, ADMIN)
         case [b"counters", segment]:
@@ -65,6 +67,7 @@ _EFFECT: Final = {"POST": Need(("increment",))}
 _COUNTERS: Final = {"GET": _READ}  # and the listing shows each token its own names
 _COUNTER: Final = {"GET": _READ, "PUT": Need(("set",)), "DELETE": Need(("set",))}
 _PAGE: Final = {"GET": Need(("read",), COUNTER), "POST": Need(("increment", "set"), COUNTER)}  # it has a reset button
+_EVENTS: Final = {"GET": Need(("read",), COUNTER)}
 _OWN: Final = {"GET": _READ}  # a client's own number has no name that a prefix could be for
 
 

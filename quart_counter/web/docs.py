@@ -13,6 +13,7 @@ from quart import Blueprint, render_template
 from quart_counter.web import answers
 from quart_counter.web.openapi import Document
 from quart_counter.web.openapi.schemas import span
+from quart_counter.web.page import HEADERS
 
 
 class Said(NamedTuple):
@@ -126,6 +127,6 @@ def blueprint(described: Document) -> Blueprint:
 
     @routes.get("/docs")
     async def docs() -> tuple[str, int, dict[str, str]]:
-        return await render_template("docs.html", **everything), 200, {"Cache-Control": "no-store"}
+        return await render_template("docs.html", **everything), 200, HEADERS
 
     return routes

@@ -1,4 +1,4 @@
-"""The page at `/`: one number, three buttons, no JavaScript needed."""
+"""The page at `/`: one number, three buttons, no JavaScript needed; with it, the number moves by itself."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from quart.wrappers import Response as QuartResponse
 from quart_counter.counters import Counters, StoreAway, explain
 from quart_counter.model import Applied, Change
 from quart_counter.web import answers, parse
+from quart_counter.web.answers import RETRY_AFTER_S
 from quart_counter.web.api import to_response
 
 COUNTER: Final = "visits"  # the counter that the page shows
@@ -18,6 +19,16 @@ ACTIONS: Final = {
     "increment": Change(COUNTER, by=1),
     "decrement": Change(COUNTER, by=-1),
     "reset": Change(COUNTER, value=0),
+}
+# What goes with every page: it loads nothing from elsewhere, runs no script but ours, and sits in nobody's frame.
+HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
 }
 
 
@@ -30,7 +41,7 @@ def blueprint(counters: Counters, mode: str, summary: str) -> Blueprint:
         try:
             value, version = await counters.read(COUNTER)
         except StoreAway as away:
-            return to_response(answers.away(f"{away}. Try again."))
+            return await _away(str(away))
         html = await render_template(
             "page.html",
             name=COUNTER,
@@ -40,7 +51,7 @@ def blueprint(counters: Counters, mode: str, summary: str) -> Blueprint:
             summary=summary,
             guarantees=counters.guarantees,
         )
-        return html, 200, {"Cache-Control": "no-store"}
+        return html, 200, HEADERS
 
     @routes.post("/")
     async def act() -> QuartResponse | Response:
@@ -64,6 +75,14 @@ def blueprint(counters: Counters, mode: str, summary: str) -> Blueprint:
         return redirect("/", 303)  # type: ignore[return-value]
 
     return routes
+
+
+async def _away(why: str) -> Response | tuple[str, int, dict[str, str]]:
+    """Answer a page view that the store does not: in HTML for those who ask for it, who are people."""
+    if "text/html" not in request.headers.get("Accept", ""):
+        return to_response(answers.away(f"{why}. Try again."))
+    html = await render_template("away.html", name=COUNTER, why=why)
+    return html, 503, {**HEADERS, "Retry-After": str(RETRY_AFTER_S)}
 
 
 def new_secret() -> str:

@@ -30,6 +30,7 @@ ROUTES: Final = (
     "/metrics",
     "/openapi.json",
     "/docs",
+    "/events",
     "/static",
     "other",
 )

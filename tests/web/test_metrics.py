@@ -166,7 +166,7 @@ async def test_a_client_that_hangs_up_is_counted() -> None:
 
 def test_every_route_of_the_document_has_its_series() -> None:
     described = openapi.document("1", key_life_s=1, body_timeout_s=1)
-    assert {*tally.ROUTES} == {*described["paths"], "/static", "other"}
+    assert {*tally.ROUTES} == {*described["paths"], "/events", "/static", "other"}
 
 
 @pytest.mark.parametrize(

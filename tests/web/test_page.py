@@ -8,6 +8,7 @@ from quart import Quart
 from quart.typing import TestClientProtocol as Client
 
 from quart_counter import create_app
+from quart_counter.stores import StoreAway
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -155,16 +156,46 @@ async def test_a_multipart_form_is_a_form(browser: Client) -> None:
 
 
 async def test_it_needs_nothing_from_elsewhere(browser: Client) -> None:
-    """No script, no other host: it works in a cellar."""
+    """No other host, and no script but its own: it works in a cellar."""
     html = await page(browser)
-    assert "<script" not in html
+    assert re.findall(r"<script[^>]*>", html) == ['<script src="/static/live.js" defer>']
+    assert not re.search(r"<style| style=| on[a-z]+=", html)
     links = re.findall(r'(?:href|src|action)="([^"]*)"', html)
     assert links
     assert all(link.startswith("/") and not link.startswith("//") for link in links)
 
 
+@pytest.mark.parametrize("path", ["/", "/docs"])
+async def test_the_browser_is_told_to_load_nothing_else(browser: Client, path: str) -> None:
+    headers = (await browser.get(path)).headers
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'self'; script-src 'self';")
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("accept", "media"),
+    [
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "text/html; charset=utf-8"),
+        ("*/*", "application/problem+json"),
+        ("application/json", "application/problem+json"),
+    ],
+)
+async def test_a_store_that_is_away_is_told_in_html_to_people(
+    app: Quart, browser: Client, monkeypatch: pytest.MonkeyPatch, accept: str, media: str
+) -> None:
+    monkeypatch.setattr(app.extensions["quart_counter"], "look", _away)
+    reply = await browser.get("/", headers={"Accept": accept})
+    assert (reply.status_code, reply.content_type, reply.headers["Retry-After"]) == (503, media, "1")
+    assert ("&lt;x&gt;" if "html" in media else "<x>") in await reply.get_data(as_text=True)
+
+
+async def _away(name: str) -> None:
+    raise StoreAway("Redis does not answer <x>")
+
+
 async def test_its_files_are_there(browser: Client) -> None:
-    for path in re.findall(r'href="(/static/[^"]*)"', await page(browser)):
+    for path in re.findall(r'(?:href|src)="(/static/[^"]*)"', await page(browser)):
         assert (await browser.get(path)).status_code == 200
     assert (await browser.get("/static/../app.py")).status_code == 404
     assert (await browser.get("/static/%2e%2e/%2e%2e/app.py")).status_code == 404

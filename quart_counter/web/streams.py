@@ -1,0 +1,103 @@
+"""Open event streams (server-sent events): bounded in number and in life, and ended at once when the worker stops.
+
+A server that waits for its connections would wait for an open stream without end (Hypercorn on Python 3.12 and later,
+issue 308). So every stream ends by itself in time, the browser comes back by itself, and `end` ends them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from quart_counter.web.answers import problem
+from quart_counter.web.front import send_answer
+
+RETRY_MS: Final = 1000  # how long a browser waits before it comes back
+HEARTBEAT_S: Final = 15.0  # a write now and then, so that a client that vanished is noticed
+LIFE_S: Final = 60.0  # also the longest that a server which tells us nothing has to wait for a stream
+FULL_RETRY_S: Final = 15
+HEAD: Final = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # nginx would keep the events until it has a page of them
+)
+
+Take = Callable[[], bytes]  # what one stream has not been told yet; nothing most of the time
+
+
+class Streams:
+    """The streams of one worker: at most `most` of them. A stream that cannot keep up skips what is out of date: it
+    asks for what is new only when the last of it was sent."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self.open, self._over = most, 0, False
+        self._news: asyncio.Future[None] | None = None
+
+    def ring(self) -> None:
+        """Let every stream ask what is new."""
+        news, self._news = self._news, None
+        if news is not None:
+            news.set_result(None)
+
+    def end(self) -> None:
+        """End every stream now, and begin none any more."""
+        self._over = True
+        self.ring()
+
+    async def answer(self, receive: Any, send: Any, take: Take) -> None:
+        """Answer a request with a stream of what `take` gives, or with 503 if there are as many as there may be."""
+        if self._over or self.open >= self._most:
+            return await send_answer(send, _full(self._over))
+        self.open += 1
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await self._stream(send, take, gone)
+        finally:
+            self.open -= 1
+            gone.cancel()
+            with suppress(asyncio.CancelledError):
+                await gone
+
+    async def _stream(self, send: Any, take: Take, gone: asyncio.Future[None]) -> None:
+        clock = asyncio.get_running_loop().time
+        until = clock() + LIFE_S
+        await send({"type": "http.response.start", "status": 200, "headers": HEAD})
+        told = b"retry: %d\n\n" % RETRY_MS
+        while True:
+            news = self._coming()  # before `take`, so that what comes after it is not missed
+            told += take()
+            if told:
+                await send({"type": "http.response.body", "body": told, "more_body": True})
+            left_s = until - clock()
+            if self._over or gone.done() or left_s <= 0:
+                break
+            heard, _ = await asyncio.wait(
+                (gone, news), timeout=min(HEARTBEAT_S, left_s), return_when=asyncio.FIRST_COMPLETED
+            )
+            told = b"" if heard else b":\n\n"  # a comment
+        if not gone.done():
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _coming(self) -> asyncio.Future[None]:
+        if self._news is None:
+            self._news = asyncio.get_running_loop().create_future()
+        return self._news
+
+
+def event(data: str, *, kind: str = "", id: str = "") -> bytes:
+    """Write one event; `data` is one line."""
+    lines = [f"event: {kind}\n" if kind else "", f"id: {id}\n" if id else "", f"data: {data}\n\n"]
+    return "".join(lines).encode()
+
+
+async def _disconnected(receive: Any) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _full(over: bool) -> Any:
+    why = "The service stops" if over else "This worker has as many event streams as it may have"
+    retry = (("retry-after", str(FULL_RETRY_S)),)
+    return problem(503, f"{why}; try again in {FULL_RETRY_S} seconds, or read the counter.", headers=retry)
