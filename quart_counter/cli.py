@@ -234,6 +234,60 @@ def doctor(modes: tuple[str, ...], urls: tuple[str, ...], as_json: bool) -> None
     sys.exit(room.doctor(modes, urls, as_json=as_json))
 
 
+@main.command("export")
+@click.argument("file", default="-", type=click.Path(dir_okay=False, allow_dash=True))
+@click.option("--url", help="the store to read; else QUART_COUNTER_URL")
+@click.option("--resume", is_flag=True, help="go on with FILE.part of an export that did not end")
+def export_(file: str, url: str | None, resume: bool) -> None:
+    """Write every counter to FILE, or to standard output: a line of JSON each, with value and version.
+
+    \b
+    quart-counter export counters.ndjson --url redis://127.0.0.1:6379/0
+    quart-counter export --url sqlite:counters.db | gzip > counters.ndjson.gz
+
+    Exact when nothing else writes. While others count, each line is right for a moment of its own, and a counter made
+    meanwhile may be missing. Idempotency keys and clients' own numbers stay behind.
+
+    Exit status: 0 all of them, 2 the store or the file cannot be used, 3 interrupted.
+    """
+    from quart_counter.transfer import export_command
+
+    sys.exit(export_command.export(file, url=url, resume=resume))
+
+
+@main.command("import")
+@click.argument("file", required=False, type=click.Path(dir_okay=False, allow_dash=True))
+@click.option("--url", help="the store to write; else QUART_COUNTER_URL")
+@click.option(
+    "--replace", is_flag=True, help="overwrite counters that are there with other values; versions still rise"
+)
+@click.option("--start", multiple=True, metavar="NAME=VALUE", help="a counter and where it starts; may be given again")
+@click.option("--from-redis", metavar="URL", help="read the plain keys that INCR makes, at this address")
+@click.option("--match", metavar="PATTERN", help="which keys, as in Redis KEYS, for example tickets:*")
+@click.option(
+    "--from-sql", metavar="QUERY", help="read what this SELECT finds: name, value, and a version if you have it"
+)
+@click.option("--from-url", metavar="URL", help="where to ask it: sqlite:FILE or postgresql://…")
+@click.option("--cut", default="", metavar="PREFIX", help="drop this from the front of every key")
+@click.option("--map", "maps", multiple=True, metavar="OLD=NEW", help="write NEW for OLD in every key, for example :=.")
+def import_(file: str | None, url: str | None, replace: bool, **sources: Any) -> None:
+    """Make counters in a store from FILE (- for standard input), as export wrote it.
+
+    \b
+    quart-counter import counters.ndjson --url postgresql://127.0.0.1/shop
+    quart-counter import --start tickets=1000 --url sqlite:counters.db
+    quart-counter import --from-redis redis://old/0 --match 'tickets:*' --map :=. --url redis://new/0
+    quart-counter import --from-sql 'SELECT name, count FROM hits' --from-url sqlite:shop.db --url sqlite:counters.db
+
+    A counter that is there already is left as it is. Interrupted or run twice, the same command goes on where it was.
+
+    Exit status: 0 all are there, 1 some are there with other values, 2 bad input or no store, 3 interrupted.
+    """
+    from quart_counter.transfer import import_command
+
+    sys.exit(import_command.import_(import_command.wanted(file, **sources), url=url, replace=replace))
+
+
 @main.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILE...")
 @click.option("--start", type=int, default=0, show_default=True, help="the value before the first call")

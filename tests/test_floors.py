@@ -53,6 +53,13 @@ FLOORS: Mapping[str, int] = {
     "stores": 2,
     "counters": 2,
     "sessions": 2,
+    "transfer": 0,
+    "transfer.rows": 1,
+    "transfer.naming": 1,
+    "transfer.moving": 2,
+    "transfer.from_file": 2,
+    "transfer.from_redis": 2,
+    "transfer.from_sql": 2,
     "client": 2,
     "client.*": 2,
     "web": 3,
@@ -64,6 +71,9 @@ FLOORS: Mapping[str, int] = {
     "serving": 5,
     "doctor": 5,
     "token_command": 5,
+    "transfer.terminal": 5,
+    "transfer.export_command": 5,
+    "transfer.import_command": 5,
     "cli": 5,
     "__main__": 5,
     # the second tower
@@ -99,7 +109,7 @@ STORES = {f"stores.{backend}" for backend in BACKENDS}  # the others beside them
 LOWEST_FLOOR = {"quart": 3, "werkzeug": 3, "hypercorn": 4, "click": 5}  # who may say `request`, serve, and print
 HOMES = {
     "httpx": {"client", "lab.load"},
-    "redis": {"stores.redis", "stores.redis_session", "stores.redis_wire", "lab.exhibits"},
+    "redis": {"stores.redis", "stores.redis_session", "stores.redis_wire", "lab.exhibits", "transfer.from_redis"},
 }
 
 

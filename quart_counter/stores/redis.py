@@ -35,6 +35,14 @@ from quart_counter.stores.redis_wire import Part
 
 SCRIPT: Final = files("quart_counter.stores").joinpath("apply.lua").read_text()
 SCRIPT_SHA: Final = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()  # Redis names scripts by it
+READ_MANY: Final = """
+local found = {}
+for i, key in ipairs(KEYS) do
+  local state = redis.call('HMGET', key, 'value', 'version')
+  found[i] = (state[1] or '0') .. ' ' .. (state[2] or '0')
+end
+return table.concat(found, ' ')
+"""
 NAMES: Final = "qc:names"
 READ_CONNECTIONS: Final = 8
 
@@ -143,11 +151,10 @@ class RedisStore:
         return Reading(int(value or 0), int(version or 0))
 
     async def read_many(self, names: Sequence[str]) -> Sequence[Reading]:
-        """Return a reading for each of `names`, all in one round trip."""
-        pipeline = self._reads.pipeline(transaction=False)
-        for name in names:
-            pipeline.hmget(f"qc:{{{name}}}", "value", "version")
-        return [Reading(int(value or 0), int(version or 0)) for value, version in await self._ask(pipeline.execute())]
+        """Return a reading for each of `names`, all of one moment and in one reply: redis-py takes long over many."""
+        keys = [f"qc:{{{name}}}" for name in names]
+        words = (await self._ask(self._reads.eval(READ_MANY, len(keys), *keys))).split()
+        return [Reading(int(value), int(version)) for value, version in zip(words[::2], words[1::2], strict=True)]
 
     async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:
         """Return at most `limit` names greater than `after`, in order."""

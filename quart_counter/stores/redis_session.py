@@ -18,7 +18,7 @@ URL_OPTIONS: Final = {
 }
 
 
-def pool(url: str, limits: Limits, connections: int) -> BlockingConnectionPool:
+def pool(url: str, limits: Limits, connections: int, *, decode_responses: bool = True) -> BlockingConnectionPool:
     """Return a pool of `connections` that never retries by itself; callers wait for a free one."""
     # Protocol 2: with 3, redis-py 8.1 skips the check for a leftover reply, which would go to the next caller.
     return BlockingConnectionPool.from_url(
@@ -28,7 +28,7 @@ def pool(url: str, limits: Limits, connections: int) -> BlockingConnectionPool:
         protocol=2,
         retry=Retry(NoBackoff(), 0),
         socket_connect_timeout=limits.store_timeout_s,
-        decode_responses=True,
+        decode_responses=decode_responses,
     )
 
 

@@ -1,0 +1,86 @@
+"""Counters from a query on somebody's own tables: name and value in its first two columns, a version in a third."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from quart_counter.errors import ConfigurationError, InvalidChange
+from quart_counter.transfer.moving import FLUSH
+from quart_counter.transfer.naming import Naming
+from quart_counter.transfer.rows import Row, restore
+
+
+async def batches(url: str, query: str, naming: Naming) -> AsyncIterator[tuple[list[Row], int]]:
+    """Yield the counters that `query` finds, a flush at a time, and how many rows they were. Nothing is written there.
+
+    Raises InvalidChange that names the row, and ConfigurationError with what the database says.
+    """
+    match url.partition(":")[0]:
+        case "sqlite":
+            found = _sqlite(url, query)
+        case "postgres" | "postgresql":
+            found = _postgres(url, query)
+        case scheme:
+            raise ConfigurationError(f"--from-sql reads sqlite: and postgresql: URLs, not {scheme}:")
+    number = 0
+    async for records in found:
+        yield [_row(number + i, record, naming) for i, record in enumerate(records, 1)], len(records)
+        number += len(records)
+
+
+async def _sqlite(url: str, query: str) -> AsyncIterator[Sequence[Sequence[Any]]]:
+    path = Path(url.removeprefix("sqlite:").removeprefix("//"))
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as db:
+            cursor = db.execute(query)
+            while records := cursor.fetchmany(FLUSH):
+                yield records
+    except sqlite3.Error as error:
+        raise ConfigurationError(f"SQLite cannot answer --from-sql from {path} ({error})") from error
+
+
+async def _postgres(url: str, query: str) -> AsyncIterator[Sequence[Sequence[Any]]]:
+    try:
+        import asyncpg  # type: ignore[import-untyped]
+    except ModuleNotFoundError as missing:
+        raise ConfigurationError(
+            "--from-sql from PostgreSQL needs the package asyncpg: run pip install 'quart-counter[postgres]'"
+        ) from missing
+    try:
+        connection = await asyncpg.connect(url, timeout=10.0)
+        try:
+            async with connection.transaction(readonly=True):
+                cursor = await connection.cursor(query)
+                while records := await cursor.fetch(FLUSH):
+                    yield records
+        finally:
+            connection.terminate()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
+        sentence = str(error).partition("\n")[0] or type(error).__name__
+        raise ConfigurationError(f"PostgreSQL cannot answer --from-sql ({sentence})") from error
+
+
+def _row(number: int, record: Sequence[Any], naming: Naming) -> Row:
+    if len(record) not in (2, 3):
+        raise ConfigurationError(
+            f"--from-sql finds {len(record)} columns: SELECT the name and the value, and a version if there is one"
+        )
+    name, *numbers = record
+    try:
+        row = Row(naming.name(str(name)), *map(_whole, numbers))
+        restore(row)
+        return row
+    except InvalidChange as invalid:
+        where = f"row {number}" if repr(name) in str(invalid) else f"row {number}, {name!r:.100}"
+        raise InvalidChange(f"{where}: {invalid}") from None
+
+
+def _whole(number: Any) -> Any:
+    """A sum of whole numbers is a numeric in PostgreSQL."""
+    return int(number) if isinstance(number, Decimal) and number == number.to_integral_value() else number
