@@ -151,6 +151,7 @@ def token_new(scopes: tuple[str, ...], prefixes: tuple[str, ...], **options: Any
 @click.option(
     "--history", "history_dir", type=click.Path(file_okay=False), help="keep every recorded call in this folder"
 )
+@click.option("--html", "html_file", type=click.Path(), help="write a page for people to FILE", metavar="FILE")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON document")
 @click.option("--explain", is_flag=True, help="then tell two recorded collisions step by step")
 @_options_of_a_url

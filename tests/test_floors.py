@@ -94,6 +94,8 @@ FLOORS: Mapping[str, int] = {
     "lab.foreign.report": 5,
     "lab.load": 2,
     "lab.house": 4,
+    "lab.html": 2,
+    "lab.html.*": 2,
     "lab.price": 4,
     "lab.race": 4,
     "lab.trials": 4,

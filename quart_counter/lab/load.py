@@ -58,11 +58,12 @@ def session(who: Literal["each", "one"]) -> Target:
 
 @dataclass
 class Volley:
-    """What came of it: the recorded calls, who answered how often, and what the handlers told of their steps."""
+    """What came of it: the recorded calls, who answered how often, and who answered each, in what steps."""
 
     operations: list[Operation] = field(default_factory=list)
     pids: Counter[int] = field(default_factory=Counter)
     steps: dict[int, Sequence[steps.Step]] = field(default_factory=dict)
+    owners: dict[int, int] = field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -220,5 +221,6 @@ async def _row(
         if caller.answered:
             volley.pids[caller.worker] += 1
             volley.steps[len(volley.operations)] = caller.steps
+            volley.owners[len(volley.operations)] = caller.worker
         volley.operations.append(operation)
         heard(operation)

@@ -86,6 +86,7 @@ class Row:
     pids: Mapping[int, int]
     seconds: float
     steps: Mapping[int, Sequence[Step]] = field(repr=False)
+    owners: Mapping[int, int] = field(default_factory=dict, repr=False)
 
     @cached_property
     def verdict(self) -> str:
@@ -204,4 +205,5 @@ async def against(
         volley.pids,
         volley.seconds,
         volley.steps,
+        volley.owners,
     )

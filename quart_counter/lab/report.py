@@ -16,6 +16,7 @@ from quart_counter.lab.backends import backend
 from quart_counter.lab.checker import ANOMALIES
 from quart_counter.lab.explain import CLIENTS, ENTRIES
 from quart_counter.lab.explain import explain as tell
+from quart_counter.lab.html.file import PageFile
 from quart_counter.lab.progress import Progress
 from quart_counter.lab.race import DEFAULT, Entry, Row, run
 from quart_counter.lab.race import entries as races
@@ -39,11 +40,13 @@ def race(
     requests: int | None,
     url: str | None,
     history_dir: str | None,
+    html_file: str | None,
     as_json: bool,
     explain: bool,
 ) -> int:
     """Run the races, print what was learnt (also when interrupted), and return the exit status."""
     entries = _entries(modes, workers)
+    page_file = None if html_file is None else PageFile(Path(html_file))
     requests = clients if requests is None else requests
     rows: list[Row] = []
     stories: list[Row] = []
@@ -62,6 +65,8 @@ def race(
         click.echo(_conclusion(rows))
     if stories:
         click.echo("\n" + tell(stories), err=as_json)
+    if page_file is not None:
+        page_file.write(rows, of=len(entries))
     return status(rows, complete=len(rows) == len(entries))
 
 

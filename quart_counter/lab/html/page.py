@@ -1,0 +1,152 @@
+"""Puts the parts into one page: report.html, with report.css and report.js inside, and leave for nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from quart_counter.lab.html import setting, words
+from quart_counter.lab.html.calls import Call, Owner, calls
+from quart_counter.lab.html.grid import Grid, grid
+from quart_counter.lab.html.lanes import Lanes, lanes
+from quart_counter.lab.html.plots import ACROSS, COLUMNS, UP, Latency, Overlap, latency, overlap
+from quart_counter.lab.lanes import elapsed
+
+ROOM: Final = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One row as the template reads it."""
+
+    row: Any
+    number: int
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The JSON contract."""
+        return dict(self.row.document())
+
+    @cached_property
+    def calls(self) -> Sequence[Call]:
+        """Every recorded call."""
+        return calls(self.row)
+
+    @property
+    def id(self) -> str:
+        """Its anchor on the page."""
+        return f"race-{self.number}"
+
+    @property
+    def title(self) -> str:
+        """Who was raced."""
+        return words.title(self.document)
+
+    @property
+    def crowd(self) -> str:
+        """By whom."""
+        return words.crowd(self.document)
+
+    @property
+    def label(self) -> str:
+        """The verdict as stamped."""
+        return words.label(self.document)
+
+    @property
+    def verdict(self) -> str:
+        """The verdict as a sentence."""
+        return words.verdict(self.document)
+
+    @property
+    def reason(self) -> str:
+        """The judge's own sentence about the witness."""
+        return words.reason(str(getattr(getattr(self.row, "judged", None), "reason", "")))
+
+    @property
+    def findings(self) -> Sequence[words.Finding]:
+        """The six anomalies."""
+        return words.findings(self.document)
+
+    @cached_property
+    def grid(self) -> Grid | None:
+        """Each number a cell."""
+        return grid(self.calls, self.document)
+
+    @cached_property
+    def lanes(self) -> Lanes | None:
+        """The calls around the witness."""
+        return lanes(self.calls)
+
+    @cached_property
+    def latency(self) -> Latency | None:
+        """How long each took."""
+        return latency(self.calls)
+
+    @cached_property
+    def overlap(self) -> Overlap | None:
+        """How many were under way."""
+        return overlap(self.calls)
+
+    @cached_property
+    def owners(self) -> Sequence[Owner]:
+        """The server processes, where they are known and more than one."""
+        return sorted({call.owner for call in self.calls if call.owner})
+
+    @property
+    def command(self) -> str:
+        """What repeats it."""
+        return setting.command(self.row, self.document)
+
+
+def page(rows: Sequence[Any], *, note: str = "", when: datetime | None = None) -> str:
+    """Return the page. `note`: what the reader has to know, as that it is partial."""
+    sheets = [Sheet(row, number) for number, row in enumerate(rows, 1)]
+    style, script = _inside("report.css"), _inside("report.js")
+    template = _templates().get_template("report.html")
+    return template.render(
+        sheets=sheets,
+        summary=words.summary([sheet.document for sheet in sheets]),
+        note=note,
+        when=(when or datetime.now(UTC)).astimezone(UTC),
+        environment=setting.environment(),
+        style=style,
+        script=script,
+        policy=_policy(style, script),
+        fields=(ACROSS, UP, COLUMNS),
+    )
+
+
+def _templates() -> Environment:
+    templates = Environment(
+        loader=FileSystemLoader(ROOM),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters["elapsed"] = elapsed
+    templates.filters["plural"] = words.plural
+    return templates
+
+
+def _inside(name: str) -> str:
+    """What goes between the tags, to the letter: its hash is in the page's policy."""
+    return f"\n{(ROOM / name).read_text(encoding='utf-8')}"
+
+
+def _policy(style: str, script: str) -> str:
+    """Nothing may be loaded, and nothing runs but the script that we wrote."""
+    return f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:"
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"

@@ -1,0 +1,65 @@
+"""Where a race ran, and the command that repeats it; nothing of either that should not be shown around."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from quart_counter.lab.html.words import shown_url
+
+PACKAGES: Final = {"quart-counter": "quart-counter", "quart": "Quart", "hypercorn": "Hypercorn", "httpx": "httpx"}
+HIDDEN: Final = "..."
+_SECRET: Final = re.compile(r"auth|cookie|token|secret|key|password|session|credential", re.IGNORECASE)
+
+
+def environment() -> Mapping[str, str]:
+    """Versions, platform, cores. No host name and no user: neither repeats a race."""
+    return {
+        **{title: found for name, title in PACKAGES.items() if (found := _version(name))},
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "Platform": f"{platform.system()} {platform.machine()}",
+        "Cores": str(cores()),
+    }
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def command(row: Any, document: Mapping[str, Any]) -> str:
+    """The row's own command if it has one, else the one that the document tells."""
+    given: Sequence[str] = getattr(row, "command", ())
+    return shlex.join(shown(given or _told(document)))
+
+
+def _told(document: Mapping[str, Any]) -> Sequence[str]:
+    words = ["quart-counter", "race", str(document.get("url") or document.get("mode", ""))]
+    for key in ("workers", "clients", "requests"):
+        if isinstance(document.get(key), int):
+            words += [f"--{key}", str(document[key])]
+    return words
+
+
+def shown(words: Sequence[str]) -> Sequence[str]:
+    """The command without secrets: passwords in addresses, and values of headers that carry them, become dots."""
+    safe = []
+    for before, word in zip(["", *words], words, strict=False):
+        flag, equals, value = word.partition("=") if word.startswith("--header=") else (before, "", word)
+        name, colon, _ = value.partition(":")
+        if flag in ("--header", "-H") and colon and _SECRET.search(name):
+            word = f"{flag}{equals}{name}: {HIDDEN}" if equals else f"{name}: {HIDDEN}"
+        safe.append(shown_url(word) if "://" in word else word)
+    return safe
