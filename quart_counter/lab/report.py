@@ -66,7 +66,8 @@ def race(
     if stories:
         click.echo("\n" + tell(stories), err=as_json)
     if page_file is not None:
-        page_file.write(rows, of=len(entries))
+        missing = f"Interrupted: {len(rows)} of {len(entries)} races were run."
+        page_file.write(rows, note="" if len(rows) == len(entries) else missing)
     return status(rows, complete=len(rows) == len(entries))
 
 

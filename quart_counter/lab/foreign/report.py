@@ -12,8 +12,9 @@ import click
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.lab.checker import ANOMALIES
-from quart_counter.lab.foreign import answers, target, wire
+from quart_counter.lab.foreign import answers, command, target, wire
 from quart_counter.lab.foreign.race import Plan, Race, Row
+from quart_counter.lab.html.file import PageFile
 from quart_counter.lab.lanes import draw
 from quart_counter.lab.progress import Progress
 
@@ -27,6 +28,7 @@ def race(
     clients: int,
     requests: int | None,
     history_dir: str | None,
+    html_file: str | None,
     as_json: bool,
     method: str,
     headers: Sequence[str],
@@ -56,16 +58,24 @@ def race(
     )
     aimed = target.aim(url, method, headers, body, owned)
     reading = None if read_url is None else target.aim(read_url, "GET", headers, None, owned)
+    page_file = None if html_file is None else PageFile(Path(html_file))
+    note = ""
     with Progress(url, requests * repeat, silent=as_json) as progress:
         under_way = Race(url, method, plan, progress.heard)
         try:
             asyncio.run(_run(under_way, aimed, reading))
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
+            note = "Interrupted: this is what had been learnt by then."
     row = under_way.row()
     if history_dir is not None:
         row.keep(Path(history_dir))
     click.echo(json.dumps({"rows": [row.document()]}, indent=2) if as_json else text(row))
+    if page_file is not None:
+        asked = {"method": method, "header": headers, "body": body, "answer": answer, "read": read_url, "start": start}
+        more = {"per-client": per_client, "gaps-allowed": gaps_allowed, "repeat": repeat, "timeout": timeout_s}
+        words = command.words(url, clients=clients, requests=requests, **asked, **more, **{"i-own": owned})
+        page_file.write([row], commands=[words], note=note)
     return STATUS[row.verdict]
 
 

@@ -3,7 +3,7 @@
     Path("report.html").write_text(page(rows), encoding="utf-8")
 
 A row is whatever has a `document()` (the JSON contract) and `operations`; `owners` ({index of the operation: process
-id}) and `command` (the arguments that repeat it) are used where it has them. The rooms, from the data to the page:
+id}) is used where it has them. The rooms, from the data to the page:
 
     calls     the operations, with times from the first call on and a letter for each server process
     grid      each number a cell: once, more than once, never

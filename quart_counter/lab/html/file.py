@@ -25,11 +25,11 @@ class PageFile:
         if new:
             path.unlink()
 
-    def write(self, rows: Sequence[Any], *, of: int) -> None:
-        """Write the page of `rows`, which were to be `of`. Raises ConfigurationError."""
-        note = "" if len(rows) == of else f"Interrupted: this page shows {len(rows)} of {of} races."
+    def write(self, rows: Sequence[Any], *, commands: Sequence[Sequence[str]] = (), note: str = "") -> None:
+        """Write the page of `rows`. Raises ConfigurationError."""
+        text = page(rows, commands=commands, note=note)
         try:
-            self._path.write_text(page(rows, note=note), encoding="utf-8", newline="\n")
+            self._path.write_text(text, encoding="utf-8", newline="\n")
         except OSError as error:
             raise self._unwritable(error) from error
 

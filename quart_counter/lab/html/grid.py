@@ -55,6 +55,7 @@ class Grid:
     more: int
     never: int
     most: int
+    apart: bool
     spans: Mapping[str, str]
 
     @property
@@ -64,24 +65,28 @@ class Grid:
 
 
 class Handed(NamedTuple):
-    """Who was given which number."""
+    """Who was given which number. `apart`: each client counts for itself, so that only its own repeats count."""
 
     first: int
     last: int
     callers: Mapping[int, Sequence[Call]]
-
-    def times(self, number: int) -> int:
-        """How often it was handed out."""
-        return len(self.callers.get(number, ()))
+    apart: bool
 
     def kind(self, number: int) -> str:
         """Whether it was handed out once, more than once, or never."""
         return ("never", "once", "more")[min(2, self.times(number))]
 
+    def times(self, number: int) -> int:
+        """How often it was handed out, to one client where those count apart."""
+        callers = self.callers.get(number, ())
+        if self.apart:
+            return max(Counter(call.client for call in callers).values(), default=0)
+        return len(callers)
 
-def grid(calls: Iterable[Call], document: Mapping[str, Any]) -> Grid | None:
-    """Return the grid of a row, or None where no number was handed out."""
-    handed = _handed(calls, document)
+
+def grid(calls: Iterable[Call], document: Mapping[str, Any], *, apart: bool = False) -> Grid | None:
+    """Return the grid of a row, or None where no number was handed out. `apart`: each client counts for itself."""
+    handed = _handed(calls, document, apart)
     if handed is None:
         return None
     numbers = handed.last - handed.first + 1
@@ -97,24 +102,30 @@ def grid(calls: Iterable[Call], document: Mapping[str, Any]) -> Grid | None:
         kinds["once"],
         kinds["more"],
         numbers - len(handed.callers),
-        max(map(len, handed.callers.values())),
+        max(map(handed.times, handed.callers)),
+        apart,
         _spans(handed) if block == 1 else {},
     )
 
 
-def _handed(calls: Iterable[Call], document: Mapping[str, Any]) -> Handed | None:
+def _handed(calls: Iterable[Call], document: Mapping[str, Any], apart: bool) -> Handed | None:
     """Sort the answers by number; the grid begins after the start value and has room for every request."""
     callers: dict[int, list[Call]] = defaultdict(list)
     for call in calls:
-        if call.op in ("add", "take") and call.outcome == "ok" and call.value is not None:
+        if call.op != "read" and call.outcome == "ok" and call.value is not None:
             callers[call.value].append(call)
     if not callers:
         return None
-    answers, low, high = sum(map(len, callers.values())), min(callers), max(callers)
-    start = document.get("start")
-    if not isinstance(start, int) or start >= low:
-        start = 0 if 0 < low <= answers else low - 1
-    return Handed(start + 1, max(high, start + int(document.get("requests", answers))), callers)
+    start = _start(calls, document, min(callers))
+    room = 0 if apart else sum(map(len, callers.values()))
+    return Handed(start + 1, max(max(callers), start + room), callers, apart)
+
+
+def _start(calls: Iterable[Call], document: Mapping[str, Any], low: int) -> int:
+    """The value before the first call: our own counters begin at 0, others where the first answer lets them."""
+    first = min(calls, key=lambda call: call.start)
+    known = 0 if "mode" in document else first.value if first.op == "read" else low - 1
+    return known if known is not None and known < low else low - 1
 
 
 def _round_up(size: int) -> int:
@@ -143,7 +154,7 @@ def _groups(handed: Handed, size: str, block: int) -> Iterator[Group]:
 def _cell(handed: Handed, number: int) -> Cell:
     callers, kind = handed.callers.get(number, ()), handed.kind(number)
     chips = [Chip(owner, times) for owner, times in Counter(call.owner for call in callers).items() if owner]
-    mark = f"\u00d7{len(callers)}" if kind == "more" else ""
+    mark = f"\u00d7{handed.times(number)}" if kind == "more" else ""
     return Cell(str(number), kind, mark, f"{number}: {_who(callers)}", sorted(chips))
 
 

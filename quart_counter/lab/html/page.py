@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ class Sheet:
 
     row: Any
     number: int
+    typed: Sequence[str] = ()
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -68,7 +70,8 @@ class Sheet:
     @property
     def reason(self) -> str:
         """The judge's own sentence about the witness."""
-        return words.reason(str(getattr(getattr(self.row, "judged", None), "reason", "")))
+        judged = getattr(getattr(self.row, "judged", None), "reason", "")
+        return words.reason(str(self.document.get("reason") or judged))
 
     @property
     def findings(self) -> Sequence[words.Finding]:
@@ -78,7 +81,8 @@ class Sheet:
     @cached_property
     def grid(self) -> Grid | None:
         """Each number a cell."""
-        return grid(self.calls, self.document)
+        apart = self.label == "SCOPED" or bool(getattr(getattr(self.row, "plan", None), "per_client", False))
+        return grid(self.calls, self.document, apart=apart)
 
     @cached_property
     def lanes(self) -> Lanes | None:
@@ -103,12 +107,19 @@ class Sheet:
     @property
     def command(self) -> str:
         """What repeats it."""
-        return setting.command(self.row, self.document)
+        return setting.command(self.typed or setting.told(self.document))
 
 
-def page(rows: Sequence[Any], *, note: str = "", when: datetime | None = None) -> str:
-    """Return the page. `note`: what the reader has to know, as that it is partial."""
-    sheets = [Sheet(row, number) for number, row in enumerate(rows, 1)]
+def page(
+    rows: Sequence[Any], *, commands: Sequence[Sequence[str]] = (), note: str = "", when: datetime | None = None
+) -> str:
+    """Return the page.
+
+    `commands`: the words that repeat each race, where the document does not tell them all. `note`: what the reader has
+    to know, as that it is partial.
+    """
+    given = zip_longest(rows, commands, fillvalue=())
+    sheets = [Sheet(row, number, command) for number, (row, command) in enumerate(given, 1)]
     style, script = _inside("report.css"), _inside("report.js")
     template = _templates().get_template("report.html")
     return template.render(

@@ -39,13 +39,13 @@ def _version(package: str) -> str:
         return ""
 
 
-def command(row: Any, document: Mapping[str, Any]) -> str:
-    """The row's own command if it has one, else the one that the document tells."""
-    given: Sequence[str] = getattr(row, "command", ())
-    return shlex.join(shown(given or _told(document)))
+def command(words: Sequence[str]) -> str:
+    """The words as a shell takes them, without secrets."""
+    return shlex.join(shown(words))
 
 
-def _told(document: Mapping[str, Any]) -> Sequence[str]:
+def told(document: Mapping[str, Any]) -> Sequence[str]:
+    """The command that the document tells."""
     words = ["quart-counter", "race", str(document.get("url") or document.get("mode", ""))]
     for key in ("workers", "clients", "requests"):
         if isinstance(document.get(key), int):
@@ -54,12 +54,14 @@ def _told(document: Mapping[str, Any]) -> Sequence[str]:
 
 
 def shown(words: Sequence[str]) -> Sequence[str]:
-    """The command without secrets: passwords in addresses, and values of headers that carry them, become dots."""
-    safe = []
-    for before, word in zip(["", *words], words, strict=False):
-        flag, equals, value = word.partition("=") if word.startswith("--header=") else (before, "", word)
-        name, colon, _ = value.partition(":")
-        if flag in ("--header", "-H") and colon and _SECRET.search(name):
-            word = f"{flag}{equals}{name}: {HIDDEN}" if equals else f"{name}: {HIDDEN}"
-        safe.append(shown_url(word) if "://" in word else word)
-    return safe
+    """The command without secrets: passwords in addresses, and headers and bodies that carry them, become dots."""
+    return [_shown(flag, word) for flag, word in zip(["", *words], words, strict=False)]
+
+
+def _shown(flag: str, word: str) -> str:
+    name = word.partition(":")[0]
+    if flag == "--header" and _SECRET.search(name):
+        return f"{name}: {HIDDEN}"
+    if flag == "--body" and _SECRET.search(word):
+        return HIDDEN
+    return shown_url(word) if "://" in word else word

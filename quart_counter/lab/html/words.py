@@ -87,6 +87,8 @@ def _open(document: Document, ok: int, most: int) -> str:
     """Why nothing can be said."""
     if not ok:
         return "Not one request was answered with a number, so there is nothing to judge."
+    if document.get("reason"):
+        return f"Nothing is proved: {document['reason']}."
     unknown = document.get("unknown", 0)
     if unknown:
         return f"Nothing is proved: the outcome of {plural(unknown, 'request')} is unknown."
@@ -109,7 +111,7 @@ def findings(document: Document) -> Sequence[Finding]:
 def summary(documents: Sequence[Document]) -> str:
     """All races in one sentence."""
     races = plural(len(documents), "race")
-    judged = [document for document in documents if "expected" in document]
+    judged = [document for document in documents if document.get("expected")]
     odd = [document for document in judged if document["verdict"] != document["expected"]]
     if odd:
         return f"{races}, {len(odd)} not as expected: " + ", ".join(map(title, odd)) + "."
