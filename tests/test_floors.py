@@ -84,6 +84,8 @@ FLOORS: Mapping[str, int] = {
     "lab.witness": 1,
     "lab.checker": 1,
     "lab.checker.*": 1,
+    "lab.diagnosis": 1,
+    "lab.diagnosis.*": 1,
     "lab.proxy": 0,
     "lab.scope": 2,
     "lab.exhibits": 3,  # some of them are ways of asking Quart to count

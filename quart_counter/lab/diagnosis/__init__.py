@@ -1,0 +1,74 @@
+"""What probably went wrong, in plain words: the judge counts anomalies, this room names what makes such anomalies.
+
+    verdict = check(history)
+    diagnosis = diagnose(history, verdict)
+    diagnosis.sentence, diagnosis.cause, diagnosis.remedy, lanes.draw(diagnosis.witness)
+
+The verdict is proved; a diagnosis is an inference from the outside, so it says "looks like". It is drawn from the
+recorded answers alone. Where several fit, the one that explains most of them with the least is told; where none fits,
+only what was seen.
+
+    evidence  what can be asked of a history: who got the same number, which requests did not overlap
+    chains    the fewest runs 1, 2, 3, … that the answers fall into
+    kinds     one short rule a kind, in order of explanatory power
+    words     the likely cause and the remedy of each kind
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+
+from quart_counter.lab.checker import Verdict, check
+from quart_counter.lab.diagnosis.evidence import Evidence
+from quart_counter.lab.diagnosis.kinds import RULES
+from quart_counter.lab.diagnosis.words import CAUSES, KINDS, REMEDIES, Diagnosis, Kind
+from quart_counter.lab.history import Operation
+
+__all__ = ["KINDS", "Diagnosis", "Kind", "diagnose"]
+
+
+def diagnose(
+    operations: Sequence[Operation],
+    verdict: Verdict,
+    *,
+    start: int | None = None,
+    gaps_allowed: bool = False,
+    per_client: bool = False,
+) -> Diagnosis | None:
+    """The likeliest explanation of an invalid verdict; None where there is nothing to explain.
+
+    `start`: the value before the first call, None where nobody knows it. `gaps_allowed`: skipped numbers are no fault.
+    `per_client`: each process of the history counts by itself; then the first that is wrong is explained.
+    """
+    if verdict.verdict != "invalid":
+        return None
+    if per_client:
+        operations, verdict = _first_wrong_client(operations, verdict, start)
+    evidence = Evidence(operations, verdict, start, gaps_allowed)
+    if gaps_allowed and not evidence.faults_beside_gaps:
+        return None
+    finding = next(filter(None, (rule(evidence) for rule in RULES)))
+    witness = tuple(sorted(finding.witness, key=attrgetter("call")))
+    return Diagnosis(finding.kind, finding.sentence, CAUSES[finding.kind], REMEDIES[finding.kind], witness)
+
+
+def _first_wrong_client(
+    operations: Sequence[Operation], verdict: Verdict, start: int | None
+) -> tuple[Sequence[Operation], Verdict]:
+    """The history of the first client whose own numbers are wrong, judged alone; the whole one if none is."""
+    for own in _by_process(operations):
+        judged = check(own, _start_of(own) if start is None else start)
+        if judged.verdict == "invalid":
+            return own, judged
+    return operations, verdict
+
+
+def _by_process(operations: Iterable[Operation]) -> Iterable[Sequence[Operation]]:
+    clients = defaultdict[int, list[Operation]](list)
+    for operation in operations:
+        clients[operation.process].append(operation)
+    return [own for _, own in sorted(clients.items())]
+
+
+def _start_of(operations: Iterable[Operation]) -> int:
+    return min((op.value - op.by for op in operations if op.outcome == "ok" and op.value is not None), default=0)

@@ -1,0 +1,129 @@
+"""What can be asked of a history that is known to be wrong: who got the same number, who came after whom."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import Final, NamedTuple, TypeAlias
+
+from quart_counter.lab.checker import Verdict, check
+from quart_counter.lab.checker.parts import CALL, RET, VALUE
+from quart_counter.lab.diagnosis.chains import Chain, chains, fewest, in_order
+from quart_counter.lab.history import Operation
+
+Pair: TypeAlias = tuple[Operation, Operation]
+MOST_CHAINS: Final = 64  # more processes than that nobody runs on one port, and looking for them takes time
+
+
+class Hole(NamedTuple):
+    """Numbers that nobody got, and the answers either side of them (below the first answer there is none)."""
+
+    first: int
+    last: int
+    around: tuple[Operation, ...]
+
+
+class Evidence:
+    """One history and its verdict. Adds of one each are looked into; with others, only the verdict is believed."""
+
+    def __init__(self, operations: Sequence[Operation], verdict: Verdict, start: int | None, gaps_allowed: bool):
+        self.operations = operations
+        self.verdict = verdict
+        self.start = start
+        self.gaps_allowed = gaps_allowed
+        self.anomalies = verdict.anomalies
+        self.answers = sorted(_answered(operations), key=RET)
+        self.failed = [op for op in operations if op.op == "add" and op.outcome == "fail"]
+        self.reads = [op for op in operations if op.op == "read" and op.outcome == "ok"]
+
+    @property
+    def faults_beside_gaps(self) -> bool:
+        """Whether something is wrong that is not a skipped number."""
+        return any(self.anomalies[name] for name in ("duplicate", "out_of_order", "stale", "lost"))
+
+    @cached_property
+    def same(self) -> list[list[Operation]]:
+        """The answers that were given more than once, those of one number together in the order of their calls."""
+        groups = defaultdict[int, list[Operation]](list)
+        for answer in sorted(self.answers, key=CALL):
+            groups[VALUE(answer)].append(answer)
+        return [group for group in groups.values() if len(group) > 1]
+
+    @cached_property
+    def repeats(self) -> int:
+        """Answers beyond the first of their number."""
+        return sum(len(group) - 1 for group in self.same)
+
+    @cached_property
+    def same_apart(self) -> list[Pair]:
+        """For each number that two requests got one after the other: the first answered and the last asked."""
+        pairs = ((min(group, key=RET), group[-1]) for group in self.same)
+        return [(early, late) for early, late in pairs if early.ret is not None and early.ret < late.call]
+
+    @cached_property
+    def same_at_once(self) -> list[Pair]:
+        """Two neighbours in time that got the same number while both were under way, the shortest such pair first."""
+        neighbours = (pair for group in self.same for pair in pairwise(group))
+        return sorted(((a, b) for a, b in neighbours if RET(a) >= CALL(b)), key=_span)
+
+    @cached_property
+    def backward(self) -> Pair | None:
+        """A request that had its answer before another was sent, which then got a smaller number."""
+        latest: Operation | None = None
+        for answer in sorted(self.answers, key=lambda op: (VALUE(op), -CALL(op))):
+            if latest is not None and RET(answer) < CALL(latest) and VALUE(answer) > VALUE(latest):
+                return answer, latest
+            latest = answer if latest is None else max(latest, answer, key=CALL)
+        return None
+
+    @cached_property
+    def holes(self) -> list[Hole]:
+        """The numbers between the start (if it is known) and the last answer that nobody got."""
+        line = sorted(self.answers, key=VALUE)
+        holes = [Hole(VALUE(a) + 1, VALUE(b) - 1, (a, b)) for a, b in pairwise(line) if VALUE(b) > VALUE(a) + 1]
+        if line and self.start is not None and VALUE(line[0]) > self.start + 1:
+            holes.insert(0, Hole(self.start + 1, VALUE(line[0]) - 1, (line[0],)))
+        return holes
+
+    @cached_property
+    def chains(self) -> list[Chain]:
+        """The fewest chains that the answers fall into, the first begun first; none if time contradicts them."""
+        if fewest(self.answers) > MOST_CHAINS:
+            return []
+        found = chains(self.answers)
+        return found if all(map(in_order, found)) else []
+
+    @cached_property
+    def disorder(self) -> float:
+        """How far from its place by value an answer returned, on average, as a share of all of them."""
+        by_value = sorted(range(len(self.answers)), key=lambda place: VALUE(self.answers[place]))
+        return sum(abs(rank - place) for rank, place in enumerate(by_value)) / max(1, len(self.answers)) ** 2
+
+    @cached_property
+    def turns(self) -> int:
+        """Answers that returned right after a larger one."""
+        return sum(VALUE(b) < VALUE(a) for a, b in pairwise(self.answers))
+
+    @cached_property
+    def failures_explain_the_holes(self) -> bool:
+        """Whether all would be right if the requests that failed had taken a number each."""
+        if not self.failed:
+            return False
+        lowest = VALUE(min(self.answers, key=VALUE)) - 1 if self.answers else 0
+        start = lowest if self.start is None else self.start
+        return check(map(_maybe_applied, self.operations), start).verdict == "valid"
+
+
+def _answered(operations: Iterable[Operation]) -> Iterable[Operation]:
+    return (op for op in operations if op.op == "add" and op.outcome == "ok" and op.by == 1)
+
+
+def _span(pair: Pair) -> int:
+    span: int = max(map(RET, pair)) - min(map(CALL, pair))
+    return span
+
+
+def _maybe_applied(operation: Operation) -> Operation:
+    if operation.outcome != "fail":
+        return operation
+    return operation._replace(outcome="info", refused=False)

@@ -1,0 +1,98 @@
+"""The kinds of diagnosis, and for each the likely cause and the remedy, whatever the language of the app."""
+
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple, get_args
+
+from quart_counter.lab.history import Operation
+
+Kind = Literal[
+    "constant",
+    "someone_elses_answer",
+    "reset_under_way",
+    "per_process",
+    "stale_cache",
+    "lost_update",
+    "block_allocation",
+    "sequence_gaps",
+    "double_apply",
+    "unclear",
+]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+
+
+class Diagnosis(NamedTuple):
+    """What an invalid history looks like. `witness`: two or three requests to look at, in the order of their calls."""
+
+    kind: Kind
+    sentence: str
+    cause: str
+    remedy: str
+    witness: tuple[Operation, ...]
+
+
+CAUSES: Final[Mapping[Kind, str]] = {
+    "constant": (
+        "the number lives for one request only (made anew for each request, or counted in a child process that "
+        "ends with it), or the answer comes out of a cache"
+    ),
+    "someone_elses_answer": (
+        "the count itself is right, but the answer is read again after the step that adds (after the lock was let "
+        "go, after an await, in a second query), so it is the number of whoever added last"
+    ),
+    "reset_under_way": "the process that keeps the number was restarted or recycled, or somebody set it back",
+    "per_process": "the number is kept in the memory of a process, and the server runs several of them",
+    "stale_cache": "an answer comes out of a cache, a replica or a copy that is older than what was already answered",
+    "lost_update": (
+        "the number is read, then written in a second step (with an await, a query or a switch of threads between "
+        "them), so two requests read the same number and one of the writes is lost"
+    ),
+    "block_allocation": (
+        "each process or connection takes a block of numbers ahead and hands out from its own (hi/lo generators, "
+        "sequences with CACHE)"
+    ),
+    "sequence_gaps": (
+        "a database sequence or an auto-increment: a number that was taken by a failed or rolled back request is "
+        "never given out again"
+    ),
+    "double_apply": (
+        "a request is carried out again although its first try had counted (a retry by a proxy, a driver or a "
+        "client), or something else takes numbers of the same counter: another visitor, or a sequence that burns them"
+    ),
+    "unclear": "several faults at once, or one that is not in the list",
+}
+
+_ONE_STEP: Final = "let one atomic step add and answer the new value"
+
+REMEDIES: Final[Mapping[Kind, str]] = {
+    "constant": (
+        "keep the number where it outlives the request, and where all processes see it: a database row, Redis, or one "
+        "process with a lock; send the answer with Cache-Control: no-store"
+    ),
+    "someone_elses_answer": (
+        f"{_ONE_STEP}: keep the sum in a local variable before the lock is let go, UPDATE … RETURNING, or the reply of "
+        "Redis INCR"
+    ),
+    "reset_under_way": "keep the number outside of the process: a database row, or Redis with its append-only file",
+    "per_process": (
+        "keep the number where all processes see it (a database row with UPDATE … RETURNING, Redis INCR), or run one "
+        "process; a lock inside a process does not help"
+    ),
+    "stale_cache": "answer from the place where the number is kept, and send Cache-Control: no-store",
+    "lost_update": (
+        f"{_ONE_STEP}: a lock around both read and write in one process; UPDATE … SET n = n + 1 RETURNING n or Redis "
+        "INCR for several"
+    ),
+    "block_allocation": (
+        "nothing, if unique is enough; if the numbers must follow the order of the requests, take them one by one from "
+        "one place (no CACHE, no hi/lo)"
+    ),
+    "sequence_gaps": (
+        "nothing, if gaps are fine: race it with --gaps-allowed; numbers without holes need a counter row that is "
+        "updated in the same transaction as what they number"
+    ),
+    "double_apply": (
+        "send an idempotency key with every try and let the counter answer a repeat with the first answer, or switch "
+        "the retries of requests that count off; if gaps are fine, race it with --gaps-allowed"
+    ),
+    "unclear": f"look at the witness; what always helps: {_ONE_STEP}",
+}
