@@ -44,6 +44,10 @@ async def serve(given: Mapping[str, Any], *, with_redis: bool, config_file: str 
     try:
         with _private_redis(with_redis, given) as implied:
             settings = load_settings(file=ours, **{**given, **implied})
+            if config_file is not None and settings.server != "hypercorn":
+                raise ConfigurationError(
+                    f"--config is a file for Hypercorn: leave it out with --server {settings.server}"
+                )
             async with _running(settings, server) as service:
                 told.is_up = True
                 click.echo(banner(settings, service))

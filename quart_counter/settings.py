@@ -14,6 +14,8 @@ from quart_counter.model import MAX_KEYS
 
 PREFIX: Final = "QUART_COUNTER_"
 MIN_SECRET: Final = 16  # bytes
+SERVERS: Final = ("hypercorn", "uvicorn")
+LOOPS: Final = ("auto", "asyncio", "uvloop")
 
 
 class Mode(NamedTuple):
@@ -112,6 +114,8 @@ class Settings:
     secret_key: str = _setting(
         "", f"signs cookies, {MIN_SECRET} bytes or more; empty: a new one at each start, and old cookies count no more"
     )
+    server: str = _setting("hypercorn", "what serves HTTP in the workers: hypercorn or uvicorn")
+    loop: str = _setting("auto", "the workers' event loop: asyncio, uvloop, or auto (uvloop where it is installed)")
     store_timeout_s: float = _setting(1.0, "seconds one try on the store may take")
     deadline_s: float = _setting(
         5.0, "seconds after which a change is given up; its caller hears of it within twice that"
@@ -173,6 +177,9 @@ def _typed(source: str, value: Any, kind: type) -> Any:
 
 def _checked(values: dict[str, Any]) -> Settings:
     settings = Settings(**_with_mode_and_url(values))
+    for name, choices in (("server", SERVERS), ("loop", LOOPS)):
+        if getattr(settings, name) not in choices:
+            raise ConfigurationError(f"{name} is {getattr(settings, name)!r}: give {' or '.join(choices)}")
     if settings.workers < 1:
         raise ConfigurationError(f"workers is {settings.workers}: give 1 or more")
     if min(settings.store_timeout_s, settings.deadline_s) <= 0:

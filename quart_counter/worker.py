@@ -1,4 +1,4 @@
-"""One worker process: a single-process Hypercorn on the socket that `server.Service` listens on.
+"""One worker process: a single-process ASGI server on the socket that `server.Service` listens on.
 
 The parent writes one line of JSON to standard input, the order, and keeps the pipe open: when it closes, the parent is
 gone, and so the worker goes too. The worker answers on a pipe of its own with one line, ready or failed.
@@ -12,17 +12,15 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from functools import partial
+from typing import IO, Any, Final
 
-from hypercorn.asyncio import run, serve
-from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.config import Config
-from hypercorn.utils import LifespanFailureError
 from quart import Quart
 
 from quart_counter.app import create_app
+from quart_counter.asgi.loops import loop_factory
 from quart_counter.errors import ConfigurationError
 from quart_counter.settings import Settings
 from quart_counter.web import front
@@ -34,33 +32,33 @@ AFTER_S: Final = 0.2  # for the answers to those that are cut off then
 LAST_RESORT_S: Final = 15.0  # after all that, for a store that does not let go
 
 
-async def work(order: Mapping[str, Any]) -> int:
-    """Serve until told to stop; return the exit status."""
-    report = os.fdopen(order["report_fd"], "w")
-    config = Config.from_mapping(order["server"], bind=[f"fd://{order['listen_fd']}"])
-    run.TCPServer = _Connection  # type: ignore[attr-defined]
-    stopping = _Stopping(config, order["listen_fd"])
-    try:
-        app = create_app(Settings(**order["settings"]))
-        app.extensions["quart_counter_tally"].share(order["tally_fd"], order["place"])
-        app.while_serving(lambda: _reporting(app, report))
-        app.logger.addFilter(_is_news)
-        stopping.first = app.extensions["quart_counter_leaving"]
-        await serve(stopping.watch(app), config, shutdown_trigger=stopping.wait)
-    except (ConfigurationError, LifespanFailureError) as error:
-        _say(report, {"failed": _sentence(error)})
-        return 2
-    return 0
+async def work(order: Mapping[str, Any], report: IO[str]) -> None:
+    """Serve until told to stop. Raises ConfigurationError if it cannot start."""
+    settings = Settings(**order["settings"])
+    stopping = _Stopping(order["server"]["graceful_timeout"])
+    app = create_app(settings)
+    app.extensions["quart_counter_tally"].share(order["tally_fd"], order["place"])
+    app.while_serving(lambda: _reporting(app, report))
+    app.logger.addFilter(_is_news)
+    stopping.first = app.extensions["quart_counter_leaving"]
+    run_until = _server(settings.server)
+    patience_s = order["server"]["graceful_timeout"] + AFTER_S  # we are first
+    await run_until(stopping.wait, stopping.watch(app), order["server"], order["listen_fd"], patience_s)
+
+
+def _server(name: str) -> Callable[..., Awaitable[None]]:
+    if name == "uvicorn":
+        from quart_counter.asgi import uvicorn
+
+        return uvicorn.run_until
+    from quart_counter.asgi import hypercorn
+
+    return hypercorn.run_until
 
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Quart logs what ends the start, with a traceback; a wrong setting is told by the parent, in a sentence."""
     return not (record.exc_info and isinstance(record.exc_info[1], ConfigurationError))
-
-
-def _sentence(error: Exception) -> str:
-    """Hypercorn wraps what the app said at start-up in a sentence of its own: Lifespan failure in startup. '...'"""
-    return str(error).removeprefix("Lifespan failure in startup. '").removesuffix("'")
 
 
 async def _reporting(app: Quart, report: Any) -> Any:
@@ -74,29 +72,27 @@ def _say(report: Any, line: Mapping[str, Any]) -> None:
     report.flush()
 
 
-class _Connection(TCPServer):
-    """Hypercorn keeps a connection that its client has closed for another keep_alive_timeout, and its file descriptor
-    with it: a thousand clients that connect anew for each request would use up all there are. This one lets go."""
-
-    async def _read_data(self) -> None:
-        await super()._read_data()
-        await self.idle_task.stop()
-
-
 class _Stopping:
     """How the worker ends: gracefully on SIGTERM or when the parent is gone, in a hurry on Ctrl-C."""
 
-    def __init__(self, config: Config, listen_fd: int) -> None:
-        self._config, self._listen_fd = config, listen_fd
+    def __init__(self, graceful_s: float) -> None:
+        self._graceful_s = graceful_s
         self._told = asyncio.Event()
         self._hurry = False
         self._leaving = self._over = False
         self._in_flight: set[asyncio.Task[Any]] = set()
         self.first: Sequence[Callable[[], None]] = ()  # what ends at once: open event streams
+        self._listening: list[asyncio.Server] = []
         loop = asyncio.get_running_loop()
+        loop.create_server = partial(self._listen, loop.create_server)  # type: ignore[method-assign]
         loop.add_signal_handler(signal.SIGTERM, self._told.set)
         loop.add_signal_handler(signal.SIGINT, self._in_a_hurry)
         loop.add_reader(sys.stdin.fileno(), self._parent_gone)
+
+    async def _listen(self, create_server: Callable[..., Awaitable[asyncio.Server]], *args: Any, **how: Any) -> Any:
+        """Remember what listens: no ASGI server lets anybody close that before it stops as a whole."""
+        self._listening.append(await create_server(*args, **how))
+        return self._listening[-1]
 
     def _in_a_hurry(self) -> None:
         self._hurry = True
@@ -109,18 +105,18 @@ class _Stopping:
         self._told.set()
 
     async def wait(self) -> None:
-        """Return when Hypercorn is to stop. Before that, clients in the middle of a row of requests are told to leave,
-        for Hypercorn closes idle connections at once, and a request may just be on its way on one of them. So it may on
-        one that is new: nobody new is accepted in the end, they go to the other workers."""
+        """Return when the server is to stop. Before that, clients in the middle of a row of requests are told to leave,
+        for the server closes idle connections at once, and a request may just be on its way on one of them. So it may
+        on one that is new: nobody new is accepted in the end, they go to the other workers."""
         await self._told.wait()
         self._leaving = True
         for end in self.first:
             end()
-        self._give(HURRY_S if self._hurry else FAREWELL_S + NEWCOMERS_S + self._config.graceful_timeout)
-        self._config.graceful_timeout += AFTER_S  # we are first
+        self._give(HURRY_S if self._hurry else FAREWELL_S + NEWCOMERS_S + self._graceful_s)
         if not self._hurry:
             await asyncio.sleep(FAREWELL_S)
-            asyncio.get_running_loop().remove_reader(self._listen_fd)
+            for server in self._listening:
+                server.close()
             await asyncio.sleep(NEWCOMERS_S)
 
     def _give(self, seconds: float) -> None:
@@ -170,7 +166,14 @@ class _Stopping:
 def main() -> int:
     """Run one worker as its parent ordered."""
     order = json.loads(sys.stdin.readline())
-    return asyncio.run(work(order))
+    report = os.fdopen(order["report_fd"], "w")
+    try:
+        with asyncio.Runner(loop_factory=loop_factory(order["settings"]["loop"])) as runner:
+            runner.run(work(order, report))
+    except ConfigurationError as error:
+        _say(report, {"failed": str(error)})
+        return 2
+    return 0
 
 
 if __name__ == "__main__":

@@ -66,6 +66,8 @@ FLOORS: Mapping[str, int] = {
     "web.*": 3,
     "": 4,  # quart_counter/__init__.py
     "app": 4,
+    "asgi": 4,
+    "asgi.*": 4,
     "server": 4,
     "worker": 5,
     "serving": 5,
