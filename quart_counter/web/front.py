@@ -58,6 +58,6 @@ def cut_off(scope: Any) -> Answer:
 async def send_answer(send: Any, answer: Answer) -> None:
     """Send an answer without the app."""
     headers = [(word.encode(), value.encode()) for word, value in answer.headers]
-    headers.append((b"content-length", str(len(answer.body)).encode()))
+    headers.insert(1, (b"content-length", b"%d" % len(answer.body)))  # where Quart has it
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body, "more_body": False})
