@@ -13,6 +13,8 @@ DEFAULTS = {
     "url": "memory:",
     "workers": 1,
     "bind": "127.0.0.1:8000",
+    "server": "hypercorn",
+    "loop": "auto",
     "secret_key": "",
     "store_timeout_s": 1.0,
     "deadline_s": 5.0,
@@ -35,6 +37,8 @@ SPECIAL = {
     "url": ("redis://env:1/0", "redis://flag:1/0"),
     "key_life_s": ("100", 200.0),
     "secret_key": ("s" * 16, "t" * 16),
+    "server": ("uvicorn", "hypercorn"),
+    "loop": ("uvloop", "asyncio"),
 }
 OTHERS = {one.name: SPECIAL.get(one.name, BY_KIND[type(one.default)]) for one in dataclasses.fields(Settings)}
 FOR_MANY_WORKERS = {"QUART_COUNTER_MODE": "redis"}
@@ -66,6 +70,12 @@ def test_a_file_beats_the_default_and_the_environment_beats_the_file(name):
     assert getattr(load_settings(base, file={name: in_file}), name) == in_file
     environ = base | {PREFIX + name.upper(): in_environ}
     assert load_settings(environ, file={name: in_file}) == load_settings(environ)
+
+
+@pytest.mark.parametrize("name", ["server", "loop"])
+def test_a_server_or_loop_that_is_none(name):
+    with pytest.raises(ConfigurationError, match=f"{name} is 'apache': give "):
+        load_settings({}, **{name: "apache"})
 
 
 def test_a_flag_beats_a_file():
