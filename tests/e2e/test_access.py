@@ -138,7 +138,7 @@ async def asked(service: Served, who: str, method: str, target: str, headers: He
 async def test_a_cell(service: Served, row: Row, who: str) -> None:
     """The status is right; whoever is turned away has changed nothing; nobody gets another one's record."""
     # the session and the page refuse keys, from everybody
-    keys = [("Idempotency-Key", f"{TABLE.index(row)}")] if row.path.startswith("/counters") else []
+    keys = [("Idempotency-Key", f"{TABLE.index(row)}")] if row.route.startswith("/counters") else []
     first = await asked(service, "first", row.method, row.path, [*row.headers, *keys], row.body)  # it has a key by now
     before = (await asked(service, "admin", "GET", "/counters/tickets.a")).json
     reply = await asked(service, who, row.method, row.path, [*row.headers, *keys], row.body)

@@ -28,6 +28,7 @@ SERVERS = {
     "memcached": lambda: private_memcached(extra_args=["-M"]),  # evicts nothing: what our promise asks for
 }
 PATIENCE_S = 60.0
+STANDSTILL_S = 120  # nobody hears anything for so long: the row is over
 
 
 @dataclass
@@ -69,6 +70,29 @@ async def until(true: Callable[[], object], *, patience_s: float = PATIENCE_S, l
             await asyncio.sleep(look_s)
 
 
+@asynccontextmanager
+async def kept_going(crowd: Crowd) -> AsyncIterator[None]:
+    """Raise TimeoutError in the block when its clients come to a standstill, so that no row can hang.
+
+    Seconds are counted by waking up, for a judge that computes for minutes is no standstill.
+    """
+
+    async def watch() -> None:
+        seen, idle_s = -1, 0
+        while idle_s < STANDSTILL_S:
+            await asyncio.sleep(1)
+            idle_s = 0 if len(crowd.operations) != seen else idle_s + 1
+            seen = len(crowd.operations)
+        patience.reschedule(0)
+
+    async with asyncio.timeout(None) as patience:
+        watcher = asyncio.create_task(watch())
+        try:
+            yield
+        finally:
+            watcher.cancel()
+
+
 @contextmanager
 def store(mode: str, **options: object) -> Iterator[tuple[str, LocalServer | None, Path]]:
     """A store for one run: its URL, its server if it has one, its folder if it has one."""
@@ -106,7 +130,8 @@ async def rig(
                 crowd = Crowd(f"http://{front.address}" if door else service.url, timeout_s=timeout_s)
                 crowd.knows_workers = knows_workers
                 try:
-                    yield Rig(service, crowd, server, proxy if line else None, front if door else None, folder)
+                    async with kept_going(crowd):
+                        yield Rig(service, crowd, server, proxy if line else None, front if door else None, folder)
                 finally:
                     crowd.close()
                     await asyncio.sleep(0)

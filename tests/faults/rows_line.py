@@ -18,6 +18,7 @@ from faults.work import SEATS, first, mixed
 STORE_FAULTS = {"drop": 6, "drop_request": 3, "reset": 3, "stall": 1, "dribble": 1, "half_close": 1}
 CLIENT_FAULTS = {"drop": 6, "drop_request": 3, "reset": 3, "stall": 1, "dribble": 2, "half_close": 2}
 COPIES = 5
+KEYS_A_PAIR = 4000  # memcached keeps some thousands a counter
 LONG_WAY_S = 0.05
 
 
@@ -40,6 +41,39 @@ async def healthy(mode: str, size: Size, seed: int) -> Result:
     )
     result.miss_unless(not_ok == 0, f"{not_ok} requests failed without a fault")
     result.miss_unless(taken == SEATS, f"{taken} of {SEATS} seats were taken")
+    return result
+
+
+async def take(mode: str, size: Size, seed: int) -> Result:
+    """So many clients reach for one of 100 seats at the same moment, while 64 others count elsewhere."""
+    result = Result(f"take-{mode}", seed, size)
+    async with rig(mode, seed=seed, workers=1 if mode == "lock" else 2, timeout_s=60.0) as running:
+        crowd, buyers = running.crowd, []
+        for _ in range(0, size.ops, CLIENTS):  # a backlog is no place for a thousand
+            buyers += [crowd.caller() for _ in range(min(CLIENTS, size.ops - len(buyers)))]
+            await asyncio.gather(*(one.connect() for one in buyers[-CLIENTS:]))
+        connected = sum(one._writer is not None for one in buyers)
+        others = (wanted for wanted in mixed(seed, keyed=0.1) if wanted.name != "seats")
+        load = asyncio.create_task(crowd.run(CLIENTS, others))
+        await running.progress(CLIENTS)
+        outcomes = await asyncio.gather(
+            *(one.settle(Wanted("take", "seats", 1, SEATS, f"buyer-{one.process}")) for one in buyers)
+        )
+        crowd.leaving = True
+        await load
+        await running.last_reads()
+        judge(result, crowd)
+        final = await crowd.caller().once(Wanted("read", "seats"))
+    sold = sum(one is not None and one.outcome == "ok" for one in outcomes)
+    turned_away = sum(one is not None and one.refused for one in outcomes)
+    result.notes.append(
+        f"{connected:,} clients connected and asking at once: {sold} sold, {turned_away:,} turned away, the counter "
+        f"says {final.value if final else '?'}; {crowd.settled - len(buyers):,} other operations meanwhile"
+    )
+    result.miss_unless(connected == size.ops, f"only {connected} of {size.ops} clients connected")
+    result.miss_unless(sold == SEATS, f"{sold} of {SEATS} seats were sold")
+    result.miss_unless(final is not None and final.value == SEATS, "the counter does not say 100")
+    result.miss_unless(sold + turned_away == size.ops, f"{size.ops - sold - turned_away} clients were not told")
     return result
 
 
@@ -137,12 +171,12 @@ async def copies(mode: str, size: Size, seed: int) -> Result:
 def _repeated(keys: int) -> Iterator[Wanted]:
     for number in range(keys):
         key, turn = f"k{number // 2}", number % 8
-        name = f"pair-{number % 2}"  # the same key in two counters is two keys
+        name = f"pair-{number // KEYS_A_PAIR}-{number % 2}"  # the same key in two counters is two keys
         yield Wanted("take", name, 1, number // 4, key) if turn > 5 else Wanted("add", name, 1 + turn % 3, None, key)
 
 
 async def disconnects(mode: str, size: Size, seed: int) -> Result:
-    """Clients leave at any byte of the request or of the answer."""
+    """Clients leave at any byte of the request or of the answer; one in four was only reading."""
     result = Result(f"disconnects-{mode}", seed, size)
     async with rig(mode, seed=seed, line=True, lab=True) as running:
         crowd, line = running.crowd, running.line
@@ -153,7 +187,7 @@ async def disconnects(mode: str, size: Size, seed: int) -> Result:
         numbers = iter(range(size.faults * 8 // 7))
         leavers = [crowd.caller() for _ in range(CLIENTS)]
         await asyncio.gather(*(_leave(one, numbers, random.Random(f"{seed}-{one.process}"), result) for one in leavers))
-        told = [one for one in crowd.operations if one.name == "gone"]
+        told = [one for one in crowd.operations if one.name == "gone" and one.op == "add"]
         heard = {one.key for one in told if one.outcome == "ok"}
         unheard = {one.key for one in told if one.outcome == "info"} - heard
         reader = crowd.caller()
@@ -196,6 +230,8 @@ async def _leave(caller: Caller, numbers: Iterator[int], rng: random.Random, res
         if number % 8 == 0:
             await caller.settle(wanted)
             continue
+        if number % 4 == 1:
+            wanted = Wanted("read", "gone")
         if not await caller.connect():
             continue
         went_out_whole = await _cut_short(caller, wanted, rng)  # not `+= await`: others add to it meanwhile

@@ -27,22 +27,21 @@ def main() -> int:
     parser.add_argument("--faults", type=int, help="so many faults")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, default=table.KEEP, help="folder for the histories")
-    parser.add_argument("--write", type=Path, help="put the last result of every row in that folder into this document")
-    parser.add_argument("--collect", action="store_true", help="run nothing, only --write")
+    parser.add_argument("--write", type=Path, help="put each row, when it is done, into this document's table")
     given = parser.parse_args()
     wrong = set(given.rows) - set(every)
     if wrong:
         parser.error(f"there is no row {', '.join(sorted(wrong))}; there are {', '.join(every)}")
     table.KEEP = given.keep
     results = []
-    for name in [] if given.collect else given.rows or every:
+    for name in given.rows or every:
         row = every[name]
         result = asyncio.run(_timed(row, _size(row, given), given.seed))
         results.append(result)
         table.save(result)
+        if given.write:
+            table.write(given.write, [result], {name: row.full for name, row in every.items()})
         say(f"{table.plain([result])}\n" + "\n".join(f"    {note}" for note in result.notes))
-    if given.write:
-        table.write(given.write, table.saved(every), {name: row.full for name, row in every.items()})
     say("\n" + table.plain(results) + f"\nhistories: {table.KEEP}")
     return 0 if all(result.passed for result in results if every[result.row].must_hold) else 1
 

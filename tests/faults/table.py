@@ -16,6 +16,7 @@ from quart_counter.lab import history
 from quart_counter.lab.checker import check
 
 HEAD = ("row", "changes", "faults", "in flight", "lost", "dup.", "out of order", "unknown", "left", "bound", "verdict")
+NOT_OURS = ("naive-incr",)
 KEEP = Path(gettempdir()) / "quart-counter-faults"
 
 
@@ -103,17 +104,6 @@ def plain(results: Iterable[Result]) -> str:
     return "\n".join(lines)
 
 
-def markdown(results: Sequence[Result], plans: Mapping[str, Size]) -> str:
-    """The same table for the docs, with the notes, what was planned, and the command that repeats each figure."""
-    lines = ["| " + " | ".join(HEAD) + " |", "|---|" + "---:|" * (len(HEAD) - 2) + "---|"]
-    lines += ["| " + " | ".join([f"`{cells[0]}`", *cells[1:]]) + " |" for cells in (one.cells() for one in results)]
-    lines += ["", "What else was seen, and the command that repeats each row:", ""]
-    for one in results:
-        lines.append(f"- **`{one.row}`** ({one.date}, {one.seconds:.0f} s; {_plan(plans[one.row])}): `{one.command}`")
-        lines += [f"  - {note}" for note in one.notes]
-    return "\n".join(lines)
-
-
 def _plan(plan: Size) -> str:
     words = ((plan.ops, "operations"), (plan.faults, "faults"))
     return "plan: " + ", ".join(f"{number:,} {word}" for number, word in words if number)
@@ -125,22 +115,56 @@ def save(result: Result) -> None:
     (KEEP / f"{result.row}.json").write_text(json.dumps(asdict(result)))
 
 
-def saved(rows: Iterable[str]) -> list[Result]:
-    """The last result of each of these rows, where there is one."""
-    files = [KEEP / f"{row}.json" for row in rows]
-    documents = [json.loads(file.read_text()) for file in files if file.exists()]
-    return [
-        Result(**{**one, "asked": Size(*(one["asked"].values() if isinstance(one["asked"], dict) else one["asked"]))})
-        for one in documents
-    ]
-
-
 def write(path: Path, results: Sequence[Result], plans: Mapping[str, Size]) -> None:
-    """Replace what stands between the marks `<!-- rows -->` and `<!-- end of rows -->`."""
+    """Put `results` between the marks `<!-- rows -->` and `<!-- end of rows -->`; other rows there stay as they are."""
     text = path.read_text()
     between = re.compile("(?<=<!-- rows -->\n).*(?=<!-- end of rows -->)", re.DOTALL)
-    assert between.search(text), f"{path} has no <!-- rows --> to write to"
-    path.write_text(between.sub(lambda _: markdown(results, plans) + "\n", text))
+    found = between.search(text)
+    assert found, f"{path} has no <!-- rows --> to write to"
+    lines, notes = _carried(found[0])
+    for one in results:
+        lines[one.row], notes[one.row] = _line(one), _notes(one, plans[one.row])
+    path.write_text(between.sub(lambda _: _document(lines, notes, list(plans)) + "\n", text))
+
+
+def _carried(text: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The rows that a document has: their lines of the table, and their notes."""
+    lines = {name: line for line, name in re.findall(r"^(\| `([\w-]+)` \|.*)$", text, re.MULTILINE)}
+    notes = {name: note for note, name in re.findall(r"^(- \*\*`([\w-]+)`\*\*.*(?:\n  .*)*)$", text, re.MULTILINE)}
+    return lines, notes
+
+
+def _document(lines: Mapping[str, str], notes: Mapping[str, str], order: Sequence[str]) -> str:
+    rows = [name for name in order if name in lines]
+    ours = [lines[name] for name in rows if name not in NOT_OURS]
+    totals = [sum(_number(line, column) for line in ours) for column in ("changes", "faults", "in flight")]
+    return "\n".join(
+        [
+            "| " + " | ".join(HEAD) + " |",
+            "|---|" + "---:|" * (len(HEAD) - 2) + "---|",
+            *(lines[name] for name in rows),
+            "",
+            "In all: {:,} changes, {:,} faults, {:,} requests in flight at the faults.".format(*totals),
+            "",
+            "What else was seen, and the command that repeats each row:",
+            "",
+            *(notes[name] for name in rows if name in notes),
+        ]
+    )
+
+
+def _number(line: str, column: str) -> int:
+    return int(line.split(" | ")[HEAD.index(column)].replace(",", ""))
+
+
+def _line(one: Result) -> str:
+    name, *cells = one.cells()
+    return "| " + " | ".join([f"`{name}`", *cells]) + " |"
+
+
+def _notes(one: Result, plan: Size) -> str:
+    first = f"- **`{one.row}`** ({one.date}, {one.seconds:.0f} s; {_plan(plan)}): `{one.command}`"
+    return "\n".join([first, *(f"  - {note}" for note in one.notes)])
 
 
 def say(text: str) -> None:
