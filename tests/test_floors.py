@@ -76,6 +76,8 @@ FLOORS: Mapping[str, int] = {
     "transfer.terminal": 5,
     "transfer.export_command": 5,
     "transfer.import_command": 5,
+    "testing": 5,
+    "pytest_plugin": 5,
     "cli": 5,
     "__main__": 5,
     # the second tower

@@ -2,9 +2,12 @@
 
 target   what is called, and whether it may be
 answers  the number in an answer
-wire     a client on a socket, which can hold the end of its request back
-inside   the same for an ASGI app in this process
+client   what a client is: it can hold the end of its request back
+wire     a client on a socket
+inside   a client of an ASGI app in this process
 volley   lets all requests go together, and records what came of each
-race     the first request, the volleys, the judgement: a Row
-report   what `quart-counter race URL` prints
+race     a first look, the volleys, a last look
+row      the judgement
+words    the same for a person
+report   the command `quart-counter race URL`
 """

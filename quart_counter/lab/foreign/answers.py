@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 from quart_counter.errors import ConfigurationError
@@ -14,6 +15,7 @@ WHOLE: Final = re.compile(r"\s*([+-]?\d{1,30})\s*")
 NOT_COUNTERS: Final = frozenset({"content-length", "age", "retry-after", "keep-alive", "x-content-duration"})
 SHOWN: Final = 10  # candidates
 NO_JSON: Final = object()
+_STATUSES: Final = frozenset(status.value for status in HTTPStatus)
 
 
 class Answer(NamedTuple):
@@ -44,7 +46,8 @@ class Answer(NamedTuple):
     @property
     def title(self) -> str:
         """What it is called: `404 Not Found`."""
-        return f"{self.status} {self.reason}".strip()
+        known = HTTPStatus(self.status).phrase if self.status in _STATUSES else ""
+        return f"{self.status} {self.reason or known}".strip()
 
 
 class Extractor(NamedTuple):

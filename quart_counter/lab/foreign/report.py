@@ -1,130 +1,116 @@
-"""What `quart-counter race URL` prints: a table, the verdict in a sentence, the witness as lanes, or JSON."""
+"""The command `quart-counter race URL`: a race with a progress bar, its words or its JSON, and a true exit status."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from quart_counter.errors import ConfigurationError
-from quart_counter.lab.checker import ANOMALIES
-from quart_counter.lab.foreign import answers, command, target, wire
-from quart_counter.lab.foreign.race import Plan, Race, Row
+from quart_counter.lab.foreign import answers, command, target, wire, words
+from quart_counter.lab.foreign.race import Race
+from quart_counter.lab.foreign.row import Plan
 from quart_counter.lab.html.file import PageFile
-from quart_counter.lab.lanes import draw
 from quart_counter.lab.progress import Progress
 
 STATUS: Final = {"RACY": 1, "NO_RACE_SEEN": 0, "INCONCLUSIVE": 3}
 COLOURS: Final = {"RACY": "red", "NO_RACE_SEEN": "green", "INCONCLUSIVE": "yellow"}
 
 
-def race(
-    url: str,
-    *,
-    clients: int,
-    requests: int | None,
-    history_dir: str | None,
-    html_file: str | None,
-    as_json: bool,
-    method: str,
-    headers: Sequence[str],
-    body: str | None,
-    answer: str | None,
-    read_url: str | None,
-    start: int | None,
-    per_client: bool,
-    gaps_allowed: bool,
-    repeat: int,
-    timeout_s: float,
-    owned: Sequence[str],
-) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the command line says, as it says it. Raises: ConfigurationError where that cannot be meant."""
+
+    clients: int
+    requests: int | None
+    history_dir: str | None
+    html_file: str | None
+    as_json: bool
+    method: str
+    headers: Sequence[str]
+    body: str | None
+    answer: str | None
+    read_url: str | None
+    start: int | None
+    per_client: bool
+    gaps_allowed: bool
+    repeat: int
+    timeout_s: float
+    owned: Sequence[str]
+
+    def plan(self) -> Plan:
+        """Return how the race is run and judged."""
+        if self.per_client and self.read_url is not None:
+            raise ConfigurationError("--read reads one number, and with --per-client there is one for each client")
+        return Plan.of(
+            self.clients,
+            self.requests,
+            extractor=None if self.answer is None else answers.parse(self.answer),
+            start=self.start,
+            per_client=self.per_client,
+            gaps_allowed=self.gaps_allowed,
+            repeat=self.repeat,
+            timeout_s=self.timeout_s,
+        )
+
+    def aim(self, url: str) -> target.Target:
+        """Return what is raced."""
+        body = b"" if self.body is None else target.body_of(self.body)
+        return target.aim(url, target.compose(url, self.method, self._headers(), body), self.owned)
+
+    def aim_read(self) -> target.Target | None:
+        """Return what is read."""
+        if self.read_url is None:
+            return None
+        return target.aim(self.read_url, target.compose(self.read_url, "GET", self._headers()), self.owned)
+
+    def _headers(self) -> list[target.Header]:
+        return [target.header(line) for line in self.headers]
+
+    def again(self, url: str, plan: Plan) -> Sequence[str]:
+        """Return the command that does the same."""
+        asked = {"method": self.method, "header": self.headers, "body": self.body, "answer": self.answer}
+        judged = {"read": self.read_url, "start": self.start, "per-client": plan.per_client}
+        more = {"gaps-allowed": plan.gaps_allowed, "repeat": plan.repeat, "timeout": plan.timeout_s, "i-own": self.owned}
+        return command.words(url, clients=self.clients, requests=plan.requests, **asked, **judged, **more)
+
+
+def race(url: str, asked: Asked) -> int:
     """Race one URL, print what was learnt (also when interrupted), and return the exit status."""
-    if per_client and read_url is not None:
-        raise ConfigurationError("--read reads one number, and with --per-client there is one for each client")
-    requests = requests or clients * (3 if per_client else 1)
-    plan = Plan(
-        clients=min(clients, requests),
-        requests=requests,
-        extractor=None if answer is None else answers.parse(answer),
-        start=start,
-        per_client=per_client,
-        gaps_allowed=gaps_allowed,
-        repeat=repeat,
-        timeout_s=timeout_s,
-    )
-    aimed = target.aim(url, method, headers, body, owned)
-    reading = None if read_url is None else target.aim(read_url, "GET", headers, None, owned)
-    page_file = None if html_file is None else PageFile(Path(html_file))
+    plan, aimed, reading = asked.plan(), asked.aim(url), asked.aim_read()
+    page_file = None if asked.html_file is None else PageFile(Path(asked.html_file))
     note = ""
-    with Progress(url, requests * repeat, silent=as_json) as progress:
-        under_way = Race(url, method, plan, progress.heard)
+    with Progress(url, plan.requests * plan.repeat, silent=asked.as_json) as progress:
+        under_way = Race(url, asked.method, plan, progress.heard)
         try:
             asyncio.run(_run(under_way, aimed, reading))
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             note = "Interrupted: this is what had been learnt by then."
     row = under_way.row()
-    if history_dir is not None:
-        row.keep(Path(history_dir))
-    click.echo(json.dumps({"rows": [row.document()]}, indent=2) if as_json else text(row))
+    if asked.history_dir is not None:
+        row.keep(Path(asked.history_dir))
+    click.echo(json.dumps({"rows": [row.document()]}, indent=2) if asked.as_json else words.text(row, _coloured))
     if page_file is not None:
-        asked = {"method": method, "header": headers, "body": body, "answer": answer, "read": read_url, "start": start}
-        more = {"per-client": per_client, "gaps-allowed": gaps_allowed, "repeat": repeat, "timeout": timeout_s}
-        words = command.words(url, clients=clients, requests=requests, **asked, **more, **{"i-own": owned})
-        page_file.write([row], commands=[words], note=note)
+        page_file.write([row], commands=[asked.again(url, plan)], note=note)
     return STATUS[row.verdict]
 
 
 async def _run(race: Race, aimed: target.Target, reading: target.Target | None) -> None:
     async with wire.over_sockets(aimed, race.plan.clients) as client:
+        add = partial(client, aimed.request)
         if reading is None:
-            await race.run(client)
+            await race.run(add)
             return
         async with wire.over_sockets(reading, 1) as reader:
-            await race.run(client, reader())
+            await race.run(add, reader(reading.request))
 
 
-def text(row: Row) -> str:
-    """Return the row for a person: what was asked, what was counted, what follows, and the witness."""
-    document = row.document()
-    lines = [
-        f"{row.method} {row.url}, the number is {_where(row)}",
-        "",
-        *_pairs(document),
-        "",
-        f"{click.style(row.verdict, fg=COLOURS[row.verdict])}: {sentence(row)}",
-    ]
-    if row.troubles:
-        lines += ["", *(f"  {count} x {trouble}" for trouble, count in row.troubles.items())]
-    if row.judged.witness:
-        lines += ["", draw(row.judged.witness)]
-    return "\n".join(lines)
-
-
-def sentence(row: Row) -> str:
-    """Return what follows from the race."""
-    if row.verdict == "RACY":
-        return row.judged.reason
-    if row.verdict == "INCONCLUSIVE":
-        return row.doubt
-    return f"0 duplicates in {len(row.adds):,} requests, up to {row.max_in_flight:,} in flight"
-
-
-def _where(row: Row) -> str:
-    return "the only integer in the answer" if row.extractor.kind == "text" else str(row.extractor)
-
-
-def _pairs(document: dict[str, Any]) -> list[str]:
-    counted = ("clients", "requests", "ok", "fail", "unknown", "distinct", "final", "max_in_flight")
-    return [
-        "  ".join(f"{name.replace('_', ' ')} {_cell(document[name])}" for name in names)
-        for names in (counted, ANOMALIES, ("p50_ms", "p99_ms"))
-    ]
-
-
-def _cell(value: Any) -> str:
-    return "-" if value is None else str(value)
+def _coloured(verdict: str) -> str:
+    return click.style(verdict, fg=COLOURS[verdict])

@@ -6,7 +6,7 @@ import base64
 import ipaddress
 import json
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -28,10 +28,6 @@ class Request(NamedTuple):
     path: str
     headers: tuple[Header, ...] = ()
     body: bytes = b""
-
-    def has(self, name: str) -> bool:
-        """Whether the caller gave this header."""
-        return any(given.lower() == name for given, _ in self.headers)
 
 
 class Place(NamedTuple):
@@ -65,10 +61,8 @@ class Target:
         return all(place.loopback for place in self.places)
 
 
-def aim(
-    url: str, method: str = "POST", headers: Sequence[str] = (), body: str | None = None, owned: Collection[str] = ()
-) -> Target:
-    """Return what is to be called. `body` is the text itself, or @FILE. Raises: ConfigurationError.
+def aim(url: str, request: Request, owned: Collection[str] = ()) -> Target:
+    """Return the server behind a URL, with the request that it gets. Raises: ConfigurationError.
 
     Only this machine and the hosts that somebody says they own are raced: a hundred requests at once are an attack.
     """
@@ -80,7 +74,37 @@ def aim(
             f"{host} is not this machine, and a race is an attack on what is not yours: if it is yours, say "
             f"--i-own {host}"
         )
-    return Target(url, _request(parts, method, headers, _body(body)), host, parts.scheme == "https", places)
+    return Target(url, request, host, parts.scheme == "https", places)
+
+
+def compose(url: str, method: str = "POST", headers: Iterable[Header] = (), body: bytes = b"") -> Request:
+    """Return the request to a URL: what HTTP and good manners add to what is given. Raises: ConfigurationError."""
+    parts = _split(url)
+    if not method or not TOKEN.issuperset(method):
+        raise ConfigurationError(f"{method!a} is not an HTTP method")
+    path = quote(parts.path or "/", safe=UNESCAPED) + (f"?{quote(parts.query, safe=UNESCAPED)}" if parts.query else "")
+    given = [_checked(name, value) for name, value in headers]
+    names = {name.lower() for name, _ in given}
+    missing = [(name, value) for name, value in _implied(parts, method, body) if name.lower() not in names]
+    return Request(method, path, (*missing, *given), body)
+
+
+def header(line: str) -> Header:
+    """Return the header that a line gives. Raises: ConfigurationError."""
+    name, colon, value = line.partition(":")
+    if not colon:
+        raise ConfigurationError(f"{line!a} is not a header: write --header 'Name: value'")
+    return _checked(name.strip(), value.strip())
+
+
+def body_of(given: str) -> bytes:
+    """Return the body that the text is, or with @FILE the file's. Raises: ConfigurationError."""
+    if not given.startswith("@"):
+        return given.encode()
+    try:
+        return Path(given[1:]).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"the body cannot be read from {given[1:]} ({error.strerror or error})") from None
 
 
 def _split(url: str) -> SplitResult:
@@ -104,41 +128,25 @@ def _resolve(host: str, port: int) -> tuple[Place, ...]:
     return tuple(Place(family, str(address[0]), int(address[1])) for family, _, _, _, address in found)
 
 
-def _request(parts: SplitResult, method: str, lines: Sequence[str], body: bytes) -> Request:
-    if not method or not TOKEN.issuperset(method):
-        raise ConfigurationError(f"{method!a} is not an HTTP method")
-    path = quote(parts.path or "/", safe=UNESCAPED) + (f"?{quote(parts.query, safe=UNESCAPED)}" if parts.query else "")
-    given = [_header(line) for line in lines]
-    names = {name.lower() for name, _ in given}
-    implied = [("Host", parts.netloc.rpartition("@")[2]), ("Accept", "*/*"), ("User-Agent", "quart-counter race")]
-    if parts.username is not None:
-        secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-        implied.append(("Authorization", f"Basic {base64.b64encode(secret).decode()}"))
-    if body:
-        implied.append(("Content-Type", _kind(body)))
-    if body or method not in ("GET", "HEAD", "OPTIONS", "TRACE"):
-        implied.append(("Content-Length", str(len(body))))
-    missing = [(name, value) for name, value in implied if name.lower() not in names]
-    return Request(method, path, (*missing, *given), body)
-
-
-def _header(line: str) -> Header:
-    name, colon, value = line.partition(":")
-    name, value = name.strip(), value.strip()
-    if not colon or not name or not TOKEN.issuperset(name) or not value.isprintable():
-        raise ConfigurationError(f"{line!a} is not a header: write --header 'Name: value'")
+def _checked(name: str, value: str) -> Header:
+    if not name or not TOKEN.issuperset(name) or not value.isprintable():
+        raise ConfigurationError(f"{name}: {value}".encode("ascii", "backslashreplace").decode() + " is not a header")
     if name.lower() in ("content-length", "transfer-encoding", "connection"):
         raise ConfigurationError(f"the header {name} is written by the race itself: leave it out")
     return name, value
 
 
-def _body(given: str | None) -> bytes:
-    if given is None or not given.startswith("@"):
-        return (given or "").encode()
-    try:
-        return Path(given[1:]).read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"the body cannot be read from {given[1:]} ({error.strerror or error})") from None
+def _implied(parts: SplitResult, method: str, body: bytes) -> Iterator[Header]:
+    yield "Host", parts.netloc.rpartition("@")[2]
+    yield "Accept", "*/*"
+    yield "User-Agent", "quart-counter race"
+    if parts.username is not None:
+        secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+        yield "Authorization", f"Basic {base64.b64encode(secret).decode()}"
+    if body:
+        yield "Content-Type", _kind(body)
+    if body or method not in ("GET", "HEAD", "OPTIONS", "TRACE"):
+        yield "Content-Length", str(len(body))
 
 
 def _kind(body: bytes) -> str:

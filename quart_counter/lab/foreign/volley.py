@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from quart_counter.lab.foreign.answers import Answer, Extractor
-from quart_counter.lab.foreign.wire import Client, Lost, NotSent
+from quart_counter.lab.foreign.client import Client, Lost, NotSent
 from quart_counter.lab.history import Operation
 
 PATIENCE_S: Final = 5.0  # a server with a short backlog takes no more until it has answered: then go without the rest

@@ -10,75 +10,25 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from http.cookies import CookieError, SimpleCookie
-from typing import Final, Protocol
+from typing import Final
 
 import h11
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.lab.foreign.answers import Answer
-from quart_counter.lab.foreign.target import Header, Place, Request, Target
+from quart_counter.lab.foreign.client import Client, Cookies, Lost, NotSent
+from quart_counter.lab.foreign.target import Place, Request, Target
 
 CHUNK: Final = 1 << 16
 OTHER_FILES: Final = 64  # what a process has open besides
 LONGEST: Final = 1 << 20  # of an answer's body; one with a number in it is shorter
 
 
-class NotSent(Exception):
-    """The request did not reach the server as a whole: it had no effect, and will have none."""
-
-
-class Lost(Exception):
-    """The request went out and no whole answer came back: nobody knows what became of it."""
-
-
-class Client(Protocol):
-    """Who sends one request at a time, in two steps."""
-
-    async def ready(self, *, last: bool) -> bool:
-        """Get everything across but the end, `last` being the client's last request; True on a new connection.
-
-        Raises: NotSent.
-        """
-
-    def go(self) -> None:
-        """Let the end go."""
-
-    async def answer(self) -> Answer:
-        """Wait for the whole answer. Raises: Lost, or NotSent if the connection broke before the end was let go."""
-
-    def hang_up(self) -> None:
-        """Close the connection, whatever is on it; the next request makes another."""
-
-    async def aclose(self) -> None:
-        """Close for good."""
-
-
-class Cookies:
-    """What a browser would send back: the last value of each name, whatever its path. Ends are kept, dates are not."""
-
-    def __init__(self) -> None:
-        self._jar: dict[str, str] = {}
-
-    def take(self, answer: Answer) -> None:
-        """Remember the cookies of an answer."""
-        for line in (value for name, value in answer.headers if name == "set-cookie"):
-            with suppress(CookieError):
-                for name, morsel in SimpleCookie(line).items():
-                    self._jar[name] = morsel.coded_value
-                    if morsel["max-age"].startswith(("0", "-")):
-                        del self._jar[name]
-
-    def headers(self) -> list[Header]:
-        """Return the Cookie header, if there is anything to say."""
-        return [("Cookie", "; ".join(f"{name}={value}" for name, value in self._jar.items()))] if self._jar else []
-
-
 class SocketClient:
-    """A client with one connection, HTTP/1.1 by h11. `place` is the address that takes connections."""
+    """A client with one connection, HTTP/1.1 by h11. `place` is the address that takes connections, `host` its name."""
 
-    def __init__(self, target: Target, place: Place, tls: ssl.SSLContext | None) -> None:
-        self._target, self._place, self._tls = target, place, tls
+    def __init__(self, request: Request, host: str, place: Place, tls: ssl.SSLContext | None) -> None:
+        self._request, self._host, self._place, self._tls = request, host, place, tls
         self._cookies = Cookies()
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=CHUNK * 4)
         self._reader: asyncio.StreamReader | None = None
@@ -92,7 +42,7 @@ class SocketClient:
             self.hang_up()
             await self._connect()
         assert self._writer is not None
-        head, body = self._written(self._target.request, last)
+        head, body = self._written(self._request, last)
         self._writer.write(head[:-1])
         self._held = head[-1:] + body
         return fresh
@@ -137,7 +87,7 @@ class SocketClient:
 
     async def _connect(self) -> None:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=CHUNK * 4)
-        name = self._target.host if self._tls is not None else None
+        name = self._host if self._tls is not None else None
         try:
             self._reader, self._writer = await asyncio.open_connection(
                 self._place.host,
@@ -178,8 +128,8 @@ class SocketClient:
 
 
 @asynccontextmanager
-async def over_sockets(target: Target, most: int) -> AsyncIterator[Callable[[], Client]]:
-    """Give what makes clients of the target, up to `most` of them, and close them all. Raises: ConfigurationError."""
+async def over_sockets(target: Target, most: int) -> AsyncIterator[Callable[[Request], Client]]:
+    """Give what makes clients of the server, up to `most`, and close them all. Raises: ConfigurationError."""
     _make_room(most)
     try:
         place = await find(target)
@@ -187,8 +137,8 @@ async def over_sockets(target: Target, most: int) -> AsyncIterator[Callable[[], 
         raise ConfigurationError(f"nothing answers at {target.url} ({error}): start the server first") from None
     tls, made = context(target), list[Client]()
 
-    def client() -> Client:
-        made.append(SocketClient(target, place, tls))
+    def client(request: Request) -> Client:
+        made.append(SocketClient(request, target.host, place, tls))
         return made[-1]
 
     try:

@@ -1,0 +1,50 @@
+"""A race told to a person: what was asked, what was counted, what follows, and the witness as lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from quart_counter.lab.checker import ANOMALIES
+from quart_counter.lab.lanes import draw
+
+if TYPE_CHECKING:
+    from quart_counter.lab.foreign.row import Row
+
+
+def text(row: Row, coloured: Callable[[str], str] = str) -> str:
+    """Return all there is to say of a race; `coloured` paints the verdict."""
+    paragraphs = [
+        f"{row.method} {row.url}, the number is {_where(row)}",
+        "\n".join(_counts(row.document())),
+        f"{coloured(row.verdict)}: {sentence(row)}",
+        "\n".join(f"  {count} x {trouble}" for trouble, count in row.troubles.items()),
+        draw(row.judged.witness),
+    ]
+    return "\n\n".join(filter(None, paragraphs))
+
+
+def sentence(row: Row) -> str:
+    """Return what follows from the race."""
+    if row.verdict == "RACY":
+        return row.judged.reason
+    if row.verdict == "INCONCLUSIVE":
+        return row.doubt
+    return f"0 duplicates in {len(row.adds):,} requests, up to {row.max_in_flight:,} in flight"
+
+
+def _where(row: Row) -> str:
+    return "the only integer in the answer" if row.extractor.kind == "text" else str(row.extractor)
+
+
+def _counts(document: dict[str, Any]) -> list[str]:
+    lines = (
+        ("clients", "requests", "ok", "fail", "unknown", "distinct", "final", "max_in_flight"),
+        ANOMALIES,
+        ("p50_ms", "p99_ms"),
+    )
+    return ["  ".join(f"{name.replace('_', ' ')} {_cell(document[name])}" for name in names) for names in lines]
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else str(value)
