@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,6 +29,7 @@ class Volley:
     operations: list[Operation] = field(default_factory=list)
     troubles: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+    keep_alive: bool = True
 
     def note(self, process: int, call: int, outcome: str, value: int | None = None, trouble: str = "") -> Operation:
         """Record one add that ends now."""
@@ -110,7 +111,7 @@ async def fire(volley: Volley, crowd: Sequence[Client], requests: int) -> None:
     shares = [requests // len(crowd) + (i < requests % len(crowd)) for i in range(len(crowd))]
     for wave in range(max(shares)):
         going = [(i, client) for i, client in enumerate(crowd) if wave < shares[i]]
-        await _wave(volley, going, last=[wave == shares[i] - 1 for i, _ in going])
+        await _wave(volley, going, last=[wave == shares[i] - 1 or not volley.keep_alive for i, _ in going])
 
 
 async def _wave(volley: Volley, going: Sequence[tuple[int, Client]], last: Sequence[bool]) -> None:
@@ -122,11 +123,7 @@ async def _wave(volley: Volley, going: Sequence[tuple[int, Client]], last: Seque
     try:
         await gate.open()
         start = time.perf_counter()
-        _, waiting = await asyncio.wait(turns, timeout=STALL_S)
-        if waiting:
-            for client in (client for task, client in turns.items() if task not in waiting):
-                client.hang_up()
-            await asyncio.wait(waiting)
+        await _all_answered(volley, turns)
         volley.seconds += time.perf_counter() - start
     finally:
         for task in turns:
@@ -134,6 +131,16 @@ async def _wave(volley: Volley, going: Sequence[tuple[int, Client]], last: Seque
         await asyncio.gather(*turns, return_exceptions=True)
     for task in turns:
         task.result()
+
+
+async def _all_answered(volley: Volley, turns: Mapping[asyncio.Task[Operation], Client]) -> None:
+    """Wait for all. Who was answered keeps the connection, unless others then wait in vain."""
+    answered, waiting = await asyncio.wait(turns, timeout=STALL_S)
+    while waiting:
+        volley.keep_alive = False
+        for task in answered:
+            turns[task].hang_up()
+        answered, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
 
 
 async def turn(volley: Volley, process: int, client: Client, gate: Gate, *, last: bool) -> Operation:

@@ -113,7 +113,10 @@ class SocketClient:
         while True:
             event = self._http.next_event()
             if event is h11.NEED_DATA:
-                self._http.receive_data(await self._reader.read(CHUNK))
+                data = await self._reader.read(CHUNK)
+                if not data and not answer.status:
+                    raise EOFError("the connection was closed without an answer")
+                self._http.receive_data(data)
             elif isinstance(event, h11.Response):
                 headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers]
                 answer = Answer(event.status_code, headers, b"", event.reason.decode("latin-1"))
@@ -123,8 +126,6 @@ class SocketClient:
                     raise EOFError(f"the answer is longer than {LONGEST >> 20} MiB")
             elif isinstance(event, h11.EndOfMessage):
                 return answer._replace(body=bytes(body))
-            elif isinstance(event, h11.ConnectionClosed):
-                raise EOFError("the connection was closed without an answer")
 
 
 @asynccontextmanager
@@ -154,14 +155,15 @@ def _make_room(connections: int) -> None:
     except ModuleNotFoundError:  # Windows has no such limit
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + OTHER_FILES
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
+    needed, comfortable = connections + OTHER_FILES, 2 * connections + OTHER_FILES  # the server may be in this process
+    if soft == resource.RLIM_INFINITY or soft >= comfortable:
         return
-    if hard != resource.RLIM_INFINITY and hard < wanted:
+    if hard != resource.RLIM_INFINITY and hard < needed:
         raise ConfigurationError(
-            f"{connections} connections need {wanted} open files and this process may have {hard}: "
+            f"{connections} connections need {needed} open files and this process may have {hard}: "
             "use fewer clients, or raise the limit (ulimit -Hn)"
         )
+    wanted = comfortable if hard == resource.RLIM_INFINITY else min(comfortable, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
