@@ -191,7 +191,7 @@ def _race_url(modes: tuple[str, ...], given: set[str], options: dict[str, Any]) 
         del options[name]
     from quart_counter.lab.foreign import report
 
-    sys.exit(report.race(modes[0], **options))
+    sys.exit(report.race(modes[0], report.Asked(**options)))
 
 
 def _flag(ctx: click.Context, name: str) -> str:

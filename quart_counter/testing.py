@@ -66,10 +66,9 @@ async def race(
     from quart_counter.lab.foreign.race import Race
     from quart_counter.lab.foreign.row import Plan
 
-    requests = requests or clients * (3 if per_client else 1)
-    plan = Plan(
-        clients=min(clients, requests),
-        requests=requests,
+    plan = Plan.of(
+        clients,
+        requests,
         extractor=None if answer is None else answers.parse(answer),
         start=start,
         per_client=per_client,

@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 
 from quart_counter.errors import ConfigurationError
 
-INTEGER: Final = re.compile(r"(?<![\w.])-?\d+(?![\w]|\.\d)")  # one that stands alone: not in a date, a word, a fraction
+# one that stands alone: no part of a word, a fraction, a date, a time
+INTEGER: Final = re.compile(r"(?<![\w.-])(?<!\d[:/,])-?\d+(?!\w|[.:/,-]\d)")
 WHOLE: Final = re.compile(r"\s*([+-]?\d{1,30})\s*")
 NOT_COUNTERS: Final = frozenset({"content-length", "age", "retry-after", "keep-alive", "x-content-duration"})
 SHOWN: Final = 10  # candidates

@@ -77,7 +77,12 @@ class Asked:
         """Return the command that does the same."""
         asked = {"method": self.method, "header": self.headers, "body": self.body, "answer": self.answer}
         judged = {"read": self.read_url, "start": self.start, "per-client": plan.per_client}
-        more = {"gaps-allowed": plan.gaps_allowed, "repeat": plan.repeat, "timeout": plan.timeout_s, "i-own": self.owned}
+        more = {
+            "gaps-allowed": plan.gaps_allowed,
+            "repeat": plan.repeat,
+            "timeout": plan.timeout_s,
+            "i-own": self.owned,
+        }
         return command.words(url, clients=self.clients, requests=plan.requests, **asked, **judged, **more)
 
 

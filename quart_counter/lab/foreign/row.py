@@ -12,11 +12,13 @@ from urllib.parse import urlsplit
 
 from quart_counter.lab import history
 from quart_counter.lab.checker import ANOMALIES, Verdict, check
+from quart_counter.lab.diagnosis import Diagnosis, diagnose
 from quart_counter.lab.foreign import words
 from quart_counter.lab.foreign.answers import Extractor
 from quart_counter.lab.history import Operation, percentile_ms
 
 OVERLAP: Final = 0.5  # of the clients must have been in flight at one moment
+EACH: Final = 3  # requests of a client that is to see its own numbers
 ANSWERED: Final = 0.5  # of the requests must have been answered with a number
 
 
@@ -35,6 +37,12 @@ class Plan:
     gaps_allowed: bool = False
     repeat: int = 1
     timeout_s: float = 10.0
+
+    @classmethod
+    def of(cls, clients: int, requests: int | None, **how: Any) -> Plan:
+        """Return a plan for so many requests, or as many as it takes: one a client, three if each is to count apart."""
+        total = requests or clients * (EACH if how.get("per_client") else 1)
+        return cls(min(clients, total), total, **how)
 
     def check(self, operations: Sequence[Operation], *, from_the_start: bool = True) -> Verdict:
         """Judge what was recorded, or a later part of it."""
@@ -110,6 +118,18 @@ class Row:
         """Return what was seen and what follows, for a person."""
         return words.text(self)
 
+    @cached_property
+    def diagnosis(self) -> Diagnosis | None:
+        """What it looks like, with the likely cause and the remedy, where the answers contradict each other."""
+        plan = self.plan
+        return diagnose(
+            self.operations,
+            self.judged,
+            start=plan.start,
+            gaps_allowed=plan.gaps_allowed,
+            per_client=plan.per_client,
+        )
+
     def keep(self, folder: Path) -> None:
         """Write the history to FOLDER/<host-port-path>.ndjson."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,5 +163,12 @@ class Row:
             "p99_ms": percentile_ms(self.adds, 0.99) if valid else None,
             "witness": [history.to_document(operation) for operation in self.judged.witness],
             "reason": self.judged.reason or self.doubt,
+            "diagnosis": self._diagnosis_document(),
             "troubles": dict(self.troubles),
         }
+
+    def _diagnosis_document(self) -> dict[str, Any] | None:
+        if self.diagnosis is None:
+            return None
+        witness = [history.to_document(operation) for operation in self.diagnosis.witness]
+        return {**self.diagnosis._asdict(), "witness": witness}

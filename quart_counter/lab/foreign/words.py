@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from quart_counter.lab.checker import ANOMALIES
-from quart_counter.lab.lanes import draw
+from quart_counter.lab.lanes import WIDTH, draw
 
 if TYPE_CHECKING:
     from quart_counter.lab.foreign.row import Row
@@ -19,7 +20,7 @@ def text(row: Row, coloured: Callable[[str], str] = str) -> str:
         "\n".join(_counts(row.document())),
         f"{coloured(row.verdict)}: {sentence(row)}",
         "\n".join(f"  {count} x {trouble}" for trouble, count in row.troubles.items()),
-        draw(row.judged.witness),
+        *_diagnosed(row),
     ]
     return "\n\n".join(filter(None, paragraphs))
 
@@ -31,6 +32,19 @@ def sentence(row: Row) -> str:
     if row.verdict == "INCONCLUSIVE":
         return row.doubt
     return f"0 duplicates in {len(row.adds):,} requests, up to {row.max_in_flight:,} in flight"
+
+
+def _diagnosed(row: Row) -> list[str]:
+    """Return what it looks like with its witness, or the judge's witness alone."""
+    told = row.diagnosis
+    if told is None:
+        return [draw(row.judged.witness)]
+    lines = {"seen  ": told.sentence, "cause ": told.cause, "remedy": told.remedy}
+    return ["\n".join(_wrapped(name, line) for name, line in lines.items()), draw(told.witness)]
+
+
+def _wrapped(name: str, line: str) -> str:
+    return fill(line, WIDTH, initial_indent=f"  {name}  ", subsequent_indent=" " * 10, break_on_hyphens=False)
 
 
 def _where(row: Row) -> str:
