@@ -84,6 +84,7 @@ def test_every_error_is_caught_by_the_root():
 # What the library (not the service, nor the lab) raises besides its own errors, and why nobody misses it. What a store
 # raises inside is the business of the contract suite: `apply` raises only for bugs.
 INSIDE = {
+    "AssertionError": "what a test fails with: quart_counter.testing",
     "AttributeError": "what Python asks of a module's __getattr__",
     "NeverSent": "a StoreAway: between a store and its retries",
     "StoreAway": "exported by quart_counter.stores; what a read raises",
