@@ -124,7 +124,7 @@ def _decide(state: State, change: Change) -> tuple[State, Applied | Refused]:
     if not -MAX_VALUE <= value <= MAX_VALUE:
         return state, Refused("cap", state.value, state.version)
     version = max(state.version + 1, change.version or 0)
-    return state._replace(value=value, version=version), Applied(value, version)
+    return State(value, version, state.record, state.keys), Applied(value, version)
 
 
 def _replay(state: State, change: Change, record: Record) -> Applied | Refused:

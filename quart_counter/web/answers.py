@@ -54,7 +54,8 @@ def problem(status: int, detail: str, *, kind: str = "", headers: Headers = (), 
 def reading(name: str, value: int, version: int, headers: Headers = ()) -> Answer:
     """Answer 200 with a counter's name, value and version."""
     # Written by hand: the name's characters need no escape, and this is the hot path.
-    return Answer(200, (*JSON, *headers), b'{"name":"%b","value":%d,"version":%d}' % (name.encode(), value, version))
+    headers = (*JSON, *headers) if headers else JSON
+    return Answer(200, headers, b'{"name":"%b","value":%d,"version":%d}' % (name.encode(), value, version))
 
 
 def phrase(status: int) -> str:

@@ -16,13 +16,13 @@ from quart_counter.model import NAME, Change, check_name
 from quart_counter.tokens import Credential
 from quart_counter.web import answers, parse
 from quart_counter.web.answers import Answer, Problem
-from quart_counter.web.parse import RawHeaders
+from quart_counter.web.parse import Gathered, RawHeaders
 
 PAGE_LIMIT: Final = 1000
 CREDENTIAL: Final = "quart_counter.credential"  # in the ASGI scope, see `access`
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 
-Effect = Callable[[str, RawHeaders, bytes], Change]
+Effect = Callable[[str, Gathered, bytes], Change]
 
 
 async def answer(
@@ -40,7 +40,9 @@ async def answer(
     """
 
     async def change(effect: Effect, name: str) -> Answer:
-        return await _change(counters, effect, name, headers, body, credential)
+        return await _change(counters, effect, name, gathered, body, credential)
+
+    gathered = parse.gather(headers)
 
     try:
         match path.split(b"/")[1:]:
@@ -57,6 +59,16 @@ async def answer(
         return wrong.answer
     except StoreAway as store_away:
         return answers.away(f"{store_away}. Try again.")
+
+
+async def increment(
+    counters: Counters, segment: bytes, headers: RawHeaders, body: bytes, credential: Credential | None = None
+) -> Answer:
+    """Answer an increment of the counter in a path's raw segment, as `answer` does, without looking for its route."""
+    try:
+        return await _change(counters, _increment, parse.name(segment), parse.gather(headers), body, credential)
+    except Problem as wrong:
+        return wrong.answer
 
 
 async def _counter(
@@ -83,7 +95,7 @@ async def _by_method(method: str, verbs: Mapping[str, Callable[[], Awaitable[Ans
 
 
 async def _change(
-    counters: Counters, effect: Effect, name: str, headers: RawHeaders, body: bytes, credential: Credential | None
+    counters: Counters, effect: Effect, name: str, headers: Gathered, body: bytes, credential: Credential | None
 ) -> Answer:
     parse.refuse_foreign(headers)
     try:
@@ -102,30 +114,30 @@ def _owned(change: Change, credential: Credential | None) -> Change:
     return change._replace(key=credential.owned(change.key))
 
 
-def _increment(name: str, headers: RawHeaders, body: bytes) -> Change:
+def _increment(name: str, headers: Gathered, body: bytes) -> Change:
     return _keyed(name, headers, parse.fields(headers, body, ("by",)))
 
 
-def _take(name: str, headers: RawHeaders, body: bytes) -> Change:
+def _take(name: str, headers: Gathered, body: bytes) -> Change:
     fields = parse.fields(headers, body, ("by", "limit", "floor"))
     if ("limit" in fields) == ("floor" in fields):
         raise InvalidChange("take needs a limit (with a positive by) or a floor (with a negative by)")
     return _keyed(name, headers, fields)
 
 
-def _set(name: str, headers: RawHeaders, body: bytes) -> Change:
+def _set(name: str, headers: Gathered, body: bytes) -> Change:
     fields = parse.fields(headers, body, ("value",))
     if "value" not in fields:
         raise InvalidChange('value is missing: send {"value": 7}')
     return _keyed(name, headers, fields)
 
 
-def _reset(name: str, headers: RawHeaders, body: bytes) -> Change:
+def _reset(name: str, headers: Gathered, body: bytes) -> Change:
     parse.fields(headers, body, ())
     return _keyed(name, headers, {"value": 0})
 
 
-def _keyed(name: str, headers: RawHeaders, fields: Mapping[str, Any]) -> Change:
+def _keyed(name: str, headers: Gathered, fields: Mapping[str, Any]) -> Change:
     for field, value in fields.items():
         if value is None:
             raise InvalidChange(f"{field} must be a whole number, not null")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from quart_counter.model import Change, OutcomeUnknown
@@ -57,7 +59,12 @@ def cut_off(scope: Any) -> Answer:
 
 async def send_answer(send: Any, answer: Answer) -> None:
     """Send an answer without the app."""
-    headers = [(word.encode(), value.encode()) for word, value in answer.headers]
-    headers.insert(1, (b"content-length", b"%d" % len(answer.body)))  # where Quart has it
+    headers = _encoded(tuple(answer.headers), len(answer.body))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+
+@lru_cache(maxsize=256)  # nearly all answers have the same few
+def _encoded(headers: tuple[tuple[str, str], ...], length: int) -> Sequence[tuple[bytes, bytes]]:
+    first, *others = [(word.encode(), value.encode()) for word, value in headers]
+    return (first, (b"content-length", b"%d" % length), *others)  # in Quart's order

@@ -15,7 +15,7 @@ from quart_counter.counters import Counters
 from quart_counter.web import answers, api, front
 from quart_counter.web.parse import RawHeaders
 
-HOT: Final = re.compile(rb"/counters/[^/]+/increment")
+HOT: Final = re.compile(rb"/counters/([^/]+)/increment")
 SMALL: Final = 4096  # bytes of a body; {"by": 2147483648} has 18
 
 
@@ -28,29 +28,30 @@ class Lane:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer an increment, or pass the request on."""
-        if scope["type"] != "http" or scope["method"] != "POST" or not HOT.fullmatch(scope.get("raw_path") or b""):
+        hot = HOT.fullmatch(scope.get("raw_path") or b"") if scope["type"] == "http" else None
+        if hot is None or scope["method"] != "POST" or scope.get("root_path"):
             return await self._app(scope, receive, send)  # type: ignore[no-any-return]
         length = _length(scope["headers"])
-        if length > SMALL or scope.get("root_path"):
+        if length > SMALL:
             return await self._app(scope, receive, send)  # type: ignore[no-any-return]
-        answer = await self._answer(scope, receive, length)
+        answer = await self._answer(hot[1], scope, receive, length)
         if answer is not None:
             await front.send_answer(send, answer)
 
-    async def _answer(self, scope: Any, receive: Any, length: int) -> answers.Answer | None:
+    async def _answer(self, segment: bytes, scope: Any, receive: Any, length: int) -> answers.Answer | None:
         try:
-            # Without a length there is no body to wait for, and the timer can be saved.
-            async with asyncio.timeout(self._body_timeout_s if length else None):
-                body = await _body(receive)
+            if length:
+                async with asyncio.timeout(self._body_timeout_s):
+                    body = await _body(receive)
+            else:
+                body = await _body(receive)  # nothing that could be waited for
         except TimeoutError:
             return answers.too_slow(self._body_timeout_s)
         if body is None:
             return None
         try:
-            return await api.answer(
-                *(self._counters, "POST", scope["raw_path"], b"", scope["headers"], body),
-                credential=scope.get(api.CREDENTIAL),
-            )
+            credential = scope.get(api.CREDENTIAL)
+            return await api.increment(self._counters, segment, scope["headers"], body, credential)
         except Exception:
             self._logger.exception("a bug in quart_counter")
             return answers.bug()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
@@ -21,12 +22,32 @@ ETAG: Final = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')  # RFC 9110, 8.8
 OUR_ETAG: Final = re.compile(r'"(0|[1-9][0-9]{0,14})"', re.ASCII)
 
 
-def header(headers: RawHeaders, name: bytes) -> str | None:
+class Gathered(dict[bytes, bytes]):
+    """A request's headers by name, in lower case as ASGI has them; `times` counts those that came more than once."""
+
+    times: Mapping[bytes, int] = {}
+
+
+def gather(headers: RawHeaders | Gathered) -> Gathered:
+    """Return headers so that each can be looked up at once; one pass over them is enough for a request."""
+    if isinstance(headers, Gathered):
+        return headers
+    pairs = [*headers]
+    gathered = Gathered(pairs)
+    if len(gathered) < len(pairs):
+        gathered.times = {word: n for word, n in Counter(word for word, _ in pairs).items() if n > 1}
+    return gathered
+
+
+def header(headers: RawHeaders | Gathered, name: bytes) -> str | None:
     """Return the one value of a header, or None. Two of them are a problem: which did the client mean?"""
-    values = [value for word, value in headers if word.lower() == name]
-    if len(values) > 1:
-        raise Problem(400, f"Send one {name.decode().title()} header, not {len(values)}.")
-    return values[0].decode("latin-1").strip(" \t") if values else None  # not strip(): \xa0 is no blank in a header
+    gathered = gather(headers)
+    value = gathered.get(name)
+    if value is None:
+        return None
+    if name in gathered.times:
+        raise Problem(400, f"Send one {name.decode().title()} header, not {gathered.times[name]}.")
+    return value.decode("latin-1").strip(" \t")  # not strip(): \xa0 is no blank in a header
 
 
 def name(segment: bytes) -> str:
@@ -43,7 +64,7 @@ def name(segment: bytes) -> str:
     return word
 
 
-def key(headers: RawHeaders) -> str | None:
+def key(headers: RawHeaders | Gathered) -> str | None:
     """Return the Idempotency-Key in its one normal form: bare or quoted (RFC 8941 string), it is the same key."""
     word = header(headers, b"idempotency-key")
     if word is None:
@@ -74,7 +95,7 @@ def _unquoted(word: str) -> str:
     return inner.replace('\\"', '"').replace("\\\\", "\\")
 
 
-def if_version(headers: RawHeaders) -> int | None:
+def if_version(headers: RawHeaders | Gathered) -> int | None:
     """Return the version that If-Match asks for; -1, which no counter has, for a tag that is not one of ours."""
     tag = header(headers, b"if-match")
     if tag is None or tag == "*":
@@ -85,7 +106,7 @@ def if_version(headers: RawHeaders) -> int | None:
     return int(ours[1]) if ours else -1
 
 
-def fields(headers: RawHeaders, body: bytes, allowed: Collection[str]) -> dict[str, Any]:
+def fields(headers: RawHeaders | Gathered, body: bytes, allowed: Collection[str]) -> dict[str, Any]:
     """Return the body's JSON object, {} for an empty body; only `allowed` fields."""
     if len(body) > MAX_BODY:
         raise Problem(413, TOO_LARGE)
@@ -143,9 +164,9 @@ def query(raw: bytes, allowed: Collection[str]) -> dict[str, str]:
     return dict(pairs)
 
 
-def refuse_foreign(headers: RawHeaders) -> None:
+def refuse_foreign(headers: RawHeaders | Gathered) -> None:
     """Raise a 403 if a page of another site sends this effect. Browsers say so; other clients say nothing."""
-    headers = list(headers)
+    headers = gather(headers)
     site = header(headers, b"sec-fetch-site")
     origin = header(headers, b"origin")
     if site == "cross-site" or (origin is not None and _authority(origin) != header(headers, b"host")):

@@ -52,6 +52,7 @@ _BOUNDS_NS: Final = tuple(bound * 1_000_000 for bound in BOUNDS_MS)
 _UNANSWERED: Final = CHANGES + OUTCOMES.index("unanswered")
 _METHOD: Final = {method: place for place, method in enumerate(METHODS)}
 _ROUTE: Final = {route: place for place, route in enumerate(ROUTES)}
+_INCREMENT: Final = _ROUTE["/counters/{name}/increment"]
 _FIXED: Final = {route.encode(): place for route, place in _ROUTE.items() if "{" not in route and route != "other"}
 
 
@@ -99,9 +100,9 @@ def route_of(path: bytes) -> int:
     fixed = _FIXED.get(path)
     if fixed is not None:
         return fixed
+    if path.endswith(b"/increment") and path.startswith(b"/counters/") and path.count(b"/") == 3:
+        return _INCREMENT  # most of them are
     match path.split(b"/"):
-        case [b"", b"counters", _, b"increment"]:
-            return _ROUTE["/counters/{name}/increment"]
         case [b"", b"counters", _]:
             return _ROUTE["/counters/{name}"]
         case [b"", b"counters", _, b"take"]:
