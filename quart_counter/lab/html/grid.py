@@ -104,7 +104,7 @@ def grid(calls: Iterable[Call], document: Mapping[str, Any], *, apart: bool = Fa
         numbers - len(handed.callers),
         max(map(handed.times, handed.callers)),
         apart,
-        _spans(handed) if block == 1 else {},
+        _spans(handed) if block == 1 else {"more": "", "never": ""},
     )
 
 

@@ -72,10 +72,10 @@ def _around(witness: Sequence[Call], calls: Sequence[Call]) -> tuple[Sequence[Ca
     """The witness, and of the calls under way with it those with the nearest answers."""
     witness = witness[:LANES]
     begin, end = min(call.start for call in witness), max(_end(call) for call in witness)
-    others = [call for call in calls if not call.witness and call.start <= end and _end(call) >= begin]
+    others = [call for call in calls if not call.witness and call.start <= end and _last(call) >= begin]
     others.sort(key=lambda call: (_distance(call, witness), call.start))
     drawn = others[: LANES - len(witness)]
-    return sorted([*witness, *drawn], key=lambda call: call.start), len(others) - len(drawn)
+    return sorted([*witness, *drawn], key=_in_order), len(others) - len(drawn)
 
 
 def _busiest(calls: Sequence[Call]) -> tuple[Sequence[Call], int]:
@@ -89,7 +89,7 @@ def _busiest(calls: Sequence[Call]) -> tuple[Sequence[Call], int]:
             most, at = now, moment
     under_way = [call for call in adds if call.start <= at <= _end(call)]
     under_way.sort(key=lambda call: (call.value is None, call.value or 0, call.start))
-    return sorted(under_way[:LANES], key=lambda call: call.start), max(0, len(under_way) - LANES)
+    return sorted(under_way[:LANES], key=_in_order), max(0, len(under_way) - LANES)
 
 
 def _distance(call: Call, witness: Sequence[Call]) -> float:
@@ -100,8 +100,18 @@ def _distance(call: Call, witness: Sequence[Call]) -> float:
     return min(abs(call.value - value) for value in values)
 
 
+def _in_order(call: Call) -> tuple[int, int]:
+    return call.start, call.client
+
+
 def _end(call: Call) -> int:
+    """The last moment at which it was certainly under way."""
     return call.start if call.end is None else call.end
+
+
+def _last(call: Call) -> float:
+    """The last moment at which it can have been."""
+    return float("inf") if call.end is None else call.end
 
 
 def _lanes(chosen: Sequence[Call], scale: Scale) -> list[Lane]:
