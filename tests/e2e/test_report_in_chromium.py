@@ -103,7 +103,7 @@ async def without_the_script(browser: Browser, file: Path) -> None:
     """Also under a policy that lets nothing run: everything is there, and the zoom works."""
     async with visitor(browser, "http://report.invalid/", expect=("Content Security Policy",)) as page:
         policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
-        answer = {"body": file.read_text(encoding="utf-8"), "headers": policy, "content_type": "text/html"}
+        answer = {"path": file, "headers": policy, "content_type": "text/html"}
         await page.route("**/*", lambda route: route.fulfill(**answer))
         await page.goto("/")
         assert await colour(page, ".band", "color") == "rgb(255, 255, 255)"
