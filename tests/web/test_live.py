@@ -10,7 +10,8 @@ from e2e.raw import ask, hypercorn
 from hypercorn.asyncio import run
 from quart import Quart
 
-from quart_counter import create_app, worker
+from quart_counter import create_app
+from quart_counter.asgi.connection import Connection
 from quart_counter.stores import StoreAway
 from quart_counter.web import live, streams
 
@@ -168,7 +169,7 @@ async def test_beyond_the_most_they_are_turned_away_until_one_leaves(app: Quart,
 async def test_a_thousand_connects_and_disconnects_leave_no_task_behind(
     app: Quart, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "TCPServer", worker._Connection)  # as our workers serve
+    monkeypatch.setattr(run, "TCPServer", Connection)  # as our workers serve
     await ask(url, "GET", "/healthz")
     await asyncio.sleep(0.05)
     before = len(asyncio.all_tasks())
