@@ -9,6 +9,7 @@ No time is printed unless the file that came out is, byte for byte, the one that
 """
 
 # ruff: noqa: T201 - a benchmark prints its table
+import filecmp
 import os
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def measure(store: str, number: int) -> list[Run]:
         with fresh(store, folder) as url:
             runs = [run("import", str(there), "--url", url) for _ in range(2)]
             runs.append(run("export", str(back), "--url", url))
-        if there.read_bytes() != back.read_bytes():
+        if not filecmp.cmp(there, back, shallow=False):
             raise SystemExit(f"not measured: what came out of {store} is not what went in")
         return runs
 

@@ -105,6 +105,8 @@ def serve(with_redis: bool, config_file: str | None, **given: Any) -> None:
     curl -X POST http://127.0.0.1:8000/counters/tickets/increment
 
     Every option is also read from the environment, as QUART_COUNTER_<NAME>. SIGTERM drains, Ctrl-C is quicker.
+
+    Exit status: 0 it was stopped, 1 it could not go on, 2 it could not start.
     """
     from quart_counter import serving
 
@@ -136,6 +138,8 @@ def token_new(scopes: tuple[str, ...], prefixes: tuple[str, ...], **options: Any
     quart-counter token new --scope read,increment --prefix tickets. --expires 30d --file tokens
     quart-counter serve --tokens tokens
     curl -X POST -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8000/counters/tickets.a/increment
+
+    Exit status: 0 made, 2 bad input.
     """
     from quart_counter import token_command
 
