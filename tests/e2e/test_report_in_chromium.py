@@ -48,6 +48,9 @@ async def by_keyboard_and_mouse(browser: Browser, file: Path) -> None:
         await page.keyboard.press("ArrowRight")
         await expect(grid.get_by_role("listitem").nth(1)).to_be_focused()
         await expect(readout).to_have_text("2: 2 times, to client 1, process A; client 101, process B")
+        for key, number in (("ArrowDown", 12), ("ArrowDown", 22), ("ArrowLeft", 21), ("ArrowUp", 11), ("Home", 1)):
+            await page.keyboard.press(key)
+            await expect(grid.get_by_role("listitem").nth(number - 1)).to_be_focused()
         await page.keyboard.press("End")
         await expect(grid.get_by_role("listitem").last).to_be_focused()
         await expect(readout).to_have_text("50: never handed out")

@@ -98,16 +98,16 @@ def test_hundreds_that_nobody_got_are_a_line():
 
 
 def test_of_too_many_numbers_a_cell_is_a_block():
-    """100,000 requests: 400 cells of 250 at the most, each as bad as its worst number."""
+    """100,000 requests: cells of 1,000, each as bad as its worst number."""
     operations = [add(n % 100, n, n + 50, n + 1) for n in range(100_000)]
     operations[70_000] = operations[70_000]._replace(value=1)
     shown = grid(calls(Foreign(operations, {"witness": []})), {"mode": "lock"})
     assert shown.size == "blocks"
-    assert shown.block == 500
-    assert len(cells(shown)) == 200 <= BLOCKS
-    assert (cells(shown)[0].name, cells(shown)[0].kind, cells(shown)[0].mark) == ("1\u2013500", "more", "\u00d7 1")
-    assert (cells(shown)[140].kind, cells(shown)[140].mark) == ("never", "○ 1")
-    assert cells(shown)[1].told == "501 to 1000: 500 once, 0 more than once, 0 never"
+    assert shown.block == 1000
+    assert len(cells(shown)) == 100 <= BLOCKS
+    assert (cells(shown)[0].name, cells(shown)[0].kind, cells(shown)[0].mark) == ("1\u20131000", "more", "\u00d7 1")
+    assert (cells(shown)[70].kind, cells(shown)[70].mark) == ("never", "○ 1")
+    assert cells(shown)[1].told == "1001 to 2000: 1000 once, 0 more than once, 0 never"
 
 
 def test_numbers_far_apart_stay_a_page():

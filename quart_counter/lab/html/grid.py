@@ -12,7 +12,7 @@ from quart_counter.lab.html.calls import Call, Owner
 
 LARGE: Final = 200  # numbers that get a cell which shows the number itself
 SMALL: Final = 2_500  # numbers that get a cell at all
-BLOCKS: Final = 400  # cells, at most, where a cell is a block
+BLOCKS: Final = 120  # cells, at most, where a cell is a block
 GROUP: Final = 100  # small cells under one heading
 NAMED: Final = 6  # callers named in one cell
 SPANS: Final = 60  # ranges told in words

@@ -3,25 +3,49 @@
 
 const told = (mark) => mark.getAttribute("aria-label") || mark.getAttribute("title") || "";
 
+// The nearest mark above or below.
+const beyond = (marks, mark, way) => {
+  const from = mark.getBoundingClientRect();
+  const far = (other) => {
+    const at = other.getBoundingClientRect();
+    const down = (at.top - from.top) * way;
+    return down > 4 ? down * 1e4 + Math.abs(at.left - from.left) : Infinity;
+  };
+  const best = marks.reduce((one, other) => (far(other) < far(one) ? other : one));
+  return far(best) < Infinity ? best : null;
+};
+
 for (const field of document.querySelectorAll("[data-rove]")) {
   const readout = field.parentElement.querySelector(".readout");
   const marks = [...field.querySelectorAll("li[tabindex], .bar")];
+  if (!marks.length) continue;
   const show = (event) => {
     const mark = event.target.closest("li[title], .bar");
     if (mark) readout.textContent = told(mark);
+  };
+  const next = (key, mark) => {
+    const i = marks.indexOf(mark);
+    switch (key) {
+      case "ArrowRight": return marks[i + 1];
+      case "ArrowLeft": return marks[i - 1];
+      case "ArrowDown": return beyond(marks, mark, 1);
+      case "ArrowUp": return beyond(marks, mark, -1);
+      case "Home": return marks[0];
+      case "End": return marks.at(-1);
+    }
   };
   readout.textContent = "Point at a mark, or move among them with the arrow keys.";
   field.addEventListener("mouseover", show);
   field.addEventListener("focusin", show);
   field.addEventListener("click", show);
   field.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-    const next = { Home: 0, End: marks.length - 1 }[event.key] ?? marks.indexOf(event.target) + step;
-    if (!marks.includes(event.target) || !marks[next]) return;
+    const mark = event.target;
+    const goal = marks.includes(mark) && next(event.key, mark);
+    if (!goal) return;
     event.preventDefault();
-    event.target.tabIndex = event.target.classList.contains("seen") ? 0 : -1;
-    marks[next].tabIndex = 0;
-    marks[next].focus();
+    mark.tabIndex = mark.classList.contains("seen") ? 0 : -1;
+    goal.tabIndex = 0;
+    goal.focus();
   });
 }
 
