@@ -40,7 +40,7 @@ def fresh(store: str, folder: Path) -> Iterator[str]:
     if store == "sqlite":
         yield f"sqlite:{folder}/counters.db"
         return
-    with private_redis() as server:
+    with private_redis(appendonly="always") as server:
         yield server.url
 
 

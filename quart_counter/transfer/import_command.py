@@ -23,6 +23,7 @@ from quart_counter.transfer.terminal import Progress, counted, interruptible, st
 
 TOLD: Final = 10  # counters that were kept, by name
 AGAIN: Final = "run the same command again: what is there already is passed over"
+UNDER_WAY: Final = f"and perhaps some of the next {FLUSH}"
 
 Batches = AsyncIterator[tuple[list[Row], int]]
 
@@ -80,10 +81,10 @@ def import_(source: Wanted, *, url: str | None, replace: bool) -> int:
         return 2
     except StoreAway as away:
         click.echo(f"Error: {away}.", err=True)
-        click.echo(f"{importing.summary}. Then {AGAIN}.", err=True)
+        click.echo(f"{importing.summary}, {UNDER_WAY}. When it is back, {AGAIN}.", err=True)
         return 2
     except KeyboardInterrupt:
-        click.echo(f"interrupted: {importing.summary}. To go on {AGAIN}.", err=True)
+        click.echo(f"interrupted: {importing.summary}, {UNDER_WAY}. To go on, {AGAIN}.", err=True)
         return 3
     click.echo(importing.summary)
     return importing.tell_kept()

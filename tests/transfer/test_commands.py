@@ -14,6 +14,7 @@ import pytest
 import redis
 from click.testing import CliRunner, Result
 from e2e.served import clean_environment
+from servers import a_server_of_our_own
 from stores.contract import fresh
 
 from quart_counter.cli import main
@@ -221,7 +222,9 @@ def test_ctrl_c_is_heard_while_standard_input_is_silent_and_the_rest_goes_in_lat
         wait_for_counters(512)
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 3
-        assert b"interrupted: 512 counters imported into sqlite:counters.db: 512 new. To go on" in process.stderr.read()
+        assert (
+            b"interrupted: 512 counters imported into sqlite:counters.db: 512 new, and perhaps" in process.stderr.read()
+        )
         process.stdin.close()
     assert run("import", "-", *STORE, lines=lines(rows)).stdout.endswith(": 488 new, 512 there already\n")
     assert run("export", *STORE).stdout_bytes == lines(rows)
@@ -236,6 +239,32 @@ def wait_for_counters(number: int) -> None:
                     return
         except sqlite3.OperationalError:
             pass
+
+
+def test_a_store_that_dies_meanwhile_is_told_and_the_rest_goes_in_when_it_is_back():
+    rows = [Row(f"c{i:04}", i, 7) for i in range(1500)]
+    with a_server_of_our_own("redis", appendonly="always") as server, redis.Redis.from_url(server.url) as client:
+        environ = {**clean_environment(), "QUART_COUNTER_DEADLINE_S": "0.5", "QUART_COUNTER_URL": server.url}
+        with subprocess.Popen(
+            [*COMMAND, "import", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environ
+        ) as process:
+            process.stdin.write(lines(rows[:700]))
+            process.stdin.flush()
+            while client.zcard("qc:names") < 512:
+                pass  # the test's own timeout ends this if they never come
+            server.kill()
+            process.stdin.write(lines(rows[700:]))
+            process.stdin.close()
+            said = process.stderr.read().decode()
+            assert process.wait(20) == 2
+        assert said.startswith("Error: Redis does not answer")
+        assert "512 counters imported into redis://" in said
+        assert "When it is back, run the same command again" in said
+        server.start()
+        assert run("import", "-", "--url", server.url, lines=lines(rows)).stdout.endswith(
+            ": 988 new, 512 there already\n"
+        )
+        assert run("export", "--url", server.url).stdout_bytes == lines(rows)
 
 
 def test_ctrl_c_ends_an_export_that_nobody_reads():
