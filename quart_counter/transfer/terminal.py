@@ -88,7 +88,9 @@ def interruptible() -> Iterator[None]:
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before: Any = signal.signal(signal.SIGINT, interrupt)
+    before: Any = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:  # a shell's background job leaves Ctrl-C to the others
+        signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
