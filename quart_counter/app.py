@@ -15,12 +15,11 @@ from werkzeug.exceptions import HTTPException
 from quart_counter import __version__, keys, siblings
 from quart_counter.counters import Counters
 from quart_counter.errors import ConfigurationError
+from quart_counter.guard import Guard
 from quart_counter.sessions import Sessions
 from quart_counter.settings import MODES, PREFIX, Settings, load_settings
 from quart_counter.stores import Limits, Store, open_store
-from quart_counter.tokens import Tokens
 from quart_counter.web import answers, api, docs, forwarded, front, health, lane, live, metrics, openapi, page, session
-from quart_counter.web.access import Access
 from quart_counter.web.parse import MAX_BODY, TOO_LARGE
 from quart_counter.web.tally import Tally
 
@@ -89,8 +88,10 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
     tally = app.extensions["quart_counter_tally"] = Tally()
     counters = QuartCounter()
     counters._serve_with(app, settings, lambda store: metrics.watch_store(store, tally))
+    guard = Guard(counters, settings)
     metrics.watch(counters, tally)
-    app.register_blueprint(api.blueprint(counters))
+    app.while_serving(guard.keeping_books)
+    app.register_blueprint(api.blueprint(counters, guard.names))
     app.register_blueprint(health.blueprint(counters, settings.mode))
     app.register_blueprint(metrics.blueprint(tally, __version__, settings.mode))
     described = openapi.document(
@@ -101,16 +102,16 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
     )
     app.register_blueprint(openapi.blueprint(described))
     app.register_blueprint(docs.blueprint(described))
-    app.register_blueprint(page.blueprint(counters, settings.mode, MODES[settings.mode].summary))
+    app.register_blueprint(page.blueprint(counters, settings.mode, MODES[settings.mode].summary, guard.names))
     _give_clients_their_own(app, counters, settings)
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Exception, _unexpected)
     app.after_request(_no_store)
     inner: Any = app.asgi_app
     if not MODES[settings.mode].in_context:
-        inner = lane.Lane(inner, counters, body_timeout_s=BODY_TIMEOUT_S, logger=app.logger)
+        inner = lane.Lane(inner, counters, guard.names, body_timeout_s=BODY_TIMEOUT_S, logger=app.logger)
     inner = _live(app, live.Live(inner, counters, page.COUNTER, most=settings.max_streams))
-    app.asgi_app = metrics.Requests(front.Front(_guarded(inner, settings)), tally)  # type: ignore[method-assign]
+    app.asgi_app = metrics.Requests(front.Front(guard.in_front_of(inner)), tally)  # type: ignore[method-assign]
     if settings.lab:
         from quart_counter.lab import witness
 
@@ -122,15 +123,6 @@ def _live(app: Quart, events: live.Live) -> live.Live:
     app.while_serving(events.serving)
     app.extensions["quart_counter_leaving"] = [events.end]  # whom a worker tells first that it stops
     return events
-
-
-def _guarded(app: Any, settings: Settings) -> Any:
-    """Return the app behind what the settings put in front of it; nothing that they do not ask for costs anything."""
-    if settings.tokens:
-        app = Access(app, Tokens(settings.tokens))
-    if settings.proxies:
-        app = forwarded.Forwarded(app, settings.proxies)
-    return app
 
 
 def _give_clients_their_own(app: Quart, counters: Counters, settings: Settings) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import MAX_KEYS
+from quart_counter.rates import parse_rate
 
 PREFIX: Final = "QUART_COUNTER_"
 MIN_SECRET: Final = 16  # bytes
@@ -122,6 +123,10 @@ class Settings:
     )
     key_life_s: float = _setting(3600.0, "seconds an idempotency key is remembered, at least")
     max_keys: int = _setting(MAX_KEYS, "live idempotency keys a counter may hold")
+    rate: str = _setting("", "requests that a client (an address) may make, such as 100/1s, over all workers")
+    client_keys: int = _setting(0, "requests with an idempotency key that a client may make in key_life_s; 0: no limit")
+    max_names: int = _setting(0, "counters there may be; beyond it a new name is refused, none is evicted; 0: no limit")
+    max_in_flight: int = _setting(0, "requests that a worker has under way before it turns others away; 0: no limit")
     force: bool = _setting(False, "start several workers although the mode counts in each of them apart")
     session_life_s: float = _setting(86_400.0, "seconds after which a client's own number is forgotten")
     max_sessions: int = _setting(
@@ -192,6 +197,7 @@ def _checked(values: dict[str, Any]) -> Settings:
     for name in ("max_keys", "max_sessions", "session_life_s", "max_streams"):
         if getattr(settings, name) < 1:
             raise ConfigurationError(f"{name} is {getattr(settings, name)}: give 1 or more")
+    _check_limits(settings)
     _check_secret(settings)
     if settings.in_worker and settings.workers > 1 and not settings.force:
         raise ConfigurationError(
@@ -201,9 +207,20 @@ def _checked(values: dict[str, Any]) -> Settings:
     return settings
 
 
+def _check_limits(settings: Settings) -> None:
+    for name in ("proxies", "client_keys", "max_names", "max_in_flight"):
+        if getattr(settings, name) < 0:
+            raise ConfigurationError(f"{name} is {getattr(settings, name)}: give how many, or 0")
+    if settings.rate:
+        parse_rate("rate", settings.rate)
+    limited = [name for name in ("rate", "client_keys", "max_names") if getattr(settings, name)]
+    if limited and MODES[settings.mode].exhibit:
+        raise ConfigurationError(
+            f"{limited[0]} is counted by the mode itself, and {settings.mode} does not count right: choose another mode"
+        )
+
+
 def _check_secret(settings: Settings) -> None:
-    if settings.proxies < 0:
-        raise ConfigurationError(f"proxies is {settings.proxies}: give how many there are, or 0")
     if 0 < len(settings.secret_key.encode()) < MIN_SECRET:
         raise ConfigurationError(f"secret_key has fewer than {MIN_SECRET} bytes and can be guessed: {NEW_SECRET}")
     mode = MODES[settings.mode]

@@ -39,6 +39,7 @@ SPECIAL = {
     "secret_key": ("s" * 16, "t" * 16),
     "server": ("uvicorn", "hypercorn"),
     "loop": ("uvloop", "asyncio"),
+    "rate": ("100/1s", "5/1m"),
 }
 OTHERS = {one.name: SPECIAL.get(one.name, BY_KIND[type(one.default)]) for one in dataclasses.fields(Settings)}
 FOR_MANY_WORKERS = {"QUART_COUNTER_MODE": "redis"}
@@ -250,6 +251,10 @@ def test_no_sentence_repeats_the_password(given):
         ({"secret_key": "15 bytes long.."}, "fewer than 16 bytes"),
         ({"mode": "session", "url": "redis://h/0"}, "without a secret_key clients lose theirs"),
         ({"proxies": -1}, "proxies is -1"),
+        ({"max_names": -1}, "max_names is -1"),
+        ({"rate": "much"}, "write a rate as"),
+        ({"rate": "1/1s", "mode": "redis-get-set"}, "does not count right"),
+        ({"max_names": 7, "mode": "bare"}, "does not count right"),
     ],
 )
 def test_what_would_be_weak_is_refused(given, sentence):

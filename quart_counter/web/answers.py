@@ -16,6 +16,7 @@ JSON: Final = (("content-type", "application/json"), ("cache-control", "no-store
 PROBLEM: Final = (("content-type", "application/problem+json"), ("cache-control", "no-store"))
 REPLAYED: Final = ("idempotency-replayed", "true")
 RETRY_AFTER_S: Final = 1
+NAMES_RETRY_S: Final = 60  # places get free by the hand of somebody who operates the service
 
 _STATUS_OF_REFUSAL: Final = {"bound": 409, "cap": 409, "version": 412, "key_reused": 422}
 
@@ -97,3 +98,20 @@ def too_slow(limit_s: float) -> Answer:
 def bug() -> Answer:
     """Answer that we are at fault."""
     return problem(500, "A bug in the service; its log says more.")
+
+
+def too_much(detail: str, *, kind: str, wait_s: int, policy: str, left: str) -> Answer:
+    """Answer that a limit was reached and nothing happened, in the words of draft-ietf-httpapi-ratelimit-headers-10."""
+    headers = (("retry-after", str(wait_s)), ("ratelimit-policy", policy), ("ratelimit", left))
+    return problem(429, detail, kind=kind, headers=headers, applied="no")
+
+
+def names_full(places: int) -> Answer:
+    """Answer that there is no place for another counter; those that there are go on counting."""
+    return too_much(
+        f"There are {places} counters already, as many as may be; this name would be one more. Nothing was changed.",
+        kind="names-full",
+        wait_s=NAMES_RETRY_S,
+        policy=f'"names";q={places}',
+        left='"names";r=0',
+    )

@@ -13,6 +13,7 @@ from werkzeug.routing import PathConverter
 from quart_counter.counters import Counters, StoreAway
 from quart_counter.errors import InvalidChange, InvalidKey
 from quart_counter.model import NAME, Change, check_name
+from quart_counter.names import Full, Names
 from quart_counter.tokens import Credential
 from quart_counter.web import answers, parse
 from quart_counter.web.answers import Answer, Problem
@@ -33,14 +34,16 @@ async def answer(
     headers: RawHeaders,
     body: bytes,
     credential: Credential | None = None,
+    names: Names | None = None,
 ) -> Answer:
     """Answer one request for `path`, raw as it came, below /counters. Nothing has an effect before all is checked.
 
     `credential` is whose keys and names these are, where tokens are in force; that it may do this was checked before.
+    `names` says whether another counter may be begun, where that is limited.
     """
 
     async def change(effect: Effect, name: str) -> Answer:
-        return await _change(counters, effect, name, gathered, body, credential)
+        return await _change(counters, effect, name, gathered, body, credential, names)
 
     gathered = parse.gather(headers)
 
@@ -62,11 +65,17 @@ async def answer(
 
 
 async def increment(
-    counters: Counters, segment: bytes, headers: RawHeaders, body: bytes, credential: Credential | None = None
+    counters: Counters,
+    segment: bytes,
+    headers: RawHeaders,
+    body: bytes,
+    credential: Credential | None = None,
+    names: Names | None = None,
 ) -> Answer:
     """Answer an increment of the counter in a path's raw segment, as `answer` does, without looking for its route."""
     try:
-        return await _change(counters, _increment, parse.name(segment), parse.gather(headers), body, credential)
+        name, gathered = parse.name(segment), parse.gather(headers)
+        return await _change(counters, _increment, name, gathered, body, credential, names)
     except Problem as wrong:
         return wrong.answer
 
@@ -95,7 +104,13 @@ async def _by_method(method: str, verbs: Mapping[str, Callable[[], Awaitable[Ans
 
 
 async def _change(
-    counters: Counters, effect: Effect, name: str, headers: Gathered, body: bytes, credential: Credential | None
+    counters: Counters,
+    effect: Effect,
+    name: str,
+    headers: Gathered,
+    body: bytes,
+    credential: Credential | None,
+    names: Names | None,
 ) -> Answer:
     parse.refuse_foreign(headers)
     try:
@@ -104,7 +119,11 @@ async def _change(
         raise Problem(422, f"{invalid}.", kind="field") from None
     except InvalidKey as invalid:
         raise Problem(422, f"{invalid}.", kind=f"key-{invalid.reason}") from None
-    return answers.outcome(change, await counters.apply(_owned(change, credential)))
+    owned = _owned(change, credential)
+    outcome = await (counters.apply(owned) if names is None else names.apply(owned, credential))
+    if isinstance(outcome, Full):
+        return answers.names_full(outcome.places)
+    return answers.outcome(change, outcome)
 
 
 def _owned(change: Change, credential: Credential | None) -> Change:
@@ -206,7 +225,7 @@ class _Rest(PathConverter):
     part_isolating = False
 
 
-def blueprint(counters: Counters) -> Blueprint:
+def blueprint(counters: Counters, names: Names | None = None) -> Blueprint:
     """Return the routes below /counters."""
     routes = Blueprint("api", __name__)
     routes.record(lambda state: state.app.url_map.converters.update(rest=_Rest))
@@ -220,6 +239,7 @@ def blueprint(counters: Counters) -> Blueprint:
             await answer(
                 *(counters, request.method, raw_path(scope), scope["query_string"], scope["headers"], body),
                 credential=scope.get(CREDENTIAL),
+                names=names,
             )
         )
 

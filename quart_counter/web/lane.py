@@ -12,6 +12,7 @@ from logging import Logger
 from typing import Any, Final
 
 from quart_counter.counters import Counters
+from quart_counter.names import Names
 from quart_counter.web import answers, api, front
 from quart_counter.web.parse import RawHeaders
 
@@ -22,8 +23,10 @@ SMALL: Final = 4096  # bytes of a body; {"by": 2147483648} has 18
 class Lane:
     """ASGI middleware, the innermost: after limits and access, before Quart."""
 
-    def __init__(self, app: Any, counters: Counters, *, body_timeout_s: float, logger: Logger) -> None:
-        self._app, self._counters = app, counters
+    def __init__(
+        self, app: Any, counters: Counters, names: Names | None = None, *, body_timeout_s: float, logger: Logger
+    ) -> None:
+        self._app, self._counters, self._names = app, counters, names
         self._body_timeout_s, self._logger = body_timeout_s, logger
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -51,7 +54,7 @@ class Lane:
             return None
         try:
             credential = scope.get(api.CREDENTIAL)
-            return await api.increment(self._counters, segment, scope["headers"], body, credential)
+            return await api.increment(self._counters, segment, scope["headers"], body, credential, self._names)
         except Exception:
             self._logger.exception("a bug in quart_counter")
             return answers.bug()

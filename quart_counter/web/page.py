@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from typing import Final
+from typing import Any, Final
 
 from quart import Blueprint, Response, flash, redirect, render_template, request
 from quart.wrappers import Response as QuartResponse
 
 from quart_counter.counters import Counters, StoreAway, explain
 from quart_counter.model import Applied, Change
+from quart_counter.names import Full, Names
 from quart_counter.web import answers, parse
 from quart_counter.web.answers import RETRY_AFTER_S
-from quart_counter.web.api import to_response
+from quart_counter.web.api import CREDENTIAL, to_response
 
 COUNTER: Final = "visits"  # the counter that the page shows
 ACTIONS: Final = {
@@ -32,7 +33,7 @@ HEADERS: Final = {
 }
 
 
-def blueprint(counters: Counters, mode: str, summary: str) -> Blueprint:
+def blueprint(counters: Counters, mode: str, summary: str, names: Names | None = None) -> Blueprint:
     """Return `GET /` and its form's `POST /`, which answers 303 and flashes what happened."""
     routes = Blueprint("page", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
 
@@ -65,7 +66,10 @@ def blueprint(counters: Counters, mode: str, summary: str) -> Blueprint:
         if change is None:
             wanted = ", ".join(ACTIONS)
             return to_response(answers.problem(422, f"The form's field action must be one of {wanted}.", kind="field"))
-        outcome = await counters.apply(change)
+        scope: Any = request.scope
+        outcome = await (counters.apply(change) if names is None else names.apply(change, scope.get(CREDENTIAL)))
+        if isinstance(outcome, Full):
+            return to_response(answers.names_full(outcome.places))
         if not isinstance(outcome, Applied):
             await flash(explain(change, outcome))
         elif form["action"] == "increment":

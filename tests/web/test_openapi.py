@@ -316,6 +316,13 @@ async def test_what_any_path_can_answer(app: Quart, face: Face) -> None:
         conforms(responses["Stranger"], await guarded("GET", "/counters"), 401)
         bearer = [("Authorization", f"Bearer {READER[0]}")]
         conforms(responses["Forbidden"], await guarded("GET", "/metrics", bearer), 403)
+    async with by_client(create_app(mode="lock", rate="1/1h")) as limited:
+        assert (await limited("GET", "/counters")).status == 200
+        conforms(responses["TooMany"], await limited("GET", "/counters"), 429)
+    async with by_client(create_app(mode="lock", max_names=1)) as limited:
+        await limited("POST", "/counters/a/increment")
+        conforms(responses["TooMany"], await limited("POST", "/counters/b/increment"), 429)
+        conforms(responses["TooMany"], await limited("POST", "/", FORM, b"action=increment"), 429)
     app.extensions["quart_counter"]._store = None
     conforms(responses["Bug"], await face("POST", "/counters/tickets/increment"), 500)
 

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from quart import Blueprint, Response
 
-from quart_counter.web import access, answers, front
+from quart_counter.rates import Rate
+from quart_counter.web import access, answers, front, limits
 from quart_counter.web.api import problem_not_found, to_response
 from quart_counter.web.openapi import cases
 from quart_counter.web.openapi.cases import Case
@@ -24,6 +25,8 @@ HEADERS: Final = {
     "retry-after": ("Retry-After", "seconds to wait before sending it again"),
     "allow": ("Allow", "the methods that the path has"),
     "location": ("Location", "where to go next"),
+    "ratelimit": ("RateLimit", "what is left of the limit, and in how many seconds there is more"),
+    "ratelimit-policy": ("RateLimit-Policy", "the limit: so many in so many seconds"),
     "www-authenticate": ("WWW-Authenticate", "how to say who you are"),
 }
 
@@ -32,7 +35,7 @@ OUTCOMES: Final = (
     ("refused", "409, 412, 422", "A rule said no: a bound, the cap, the version, a key used before.", "by decision"),
     ("bad input", "400, 403, 408, 413, 415, 422, 431", "Turned away before any effect.", "after mending"),
     ("no right", "401, 403", "No token that is in force, or one for other things.", "with another token"),
-    ("not applied", "503", "It did not happen and will not.", "yes, it is safe"),
+    ("not applied", "429, 503", "It did not happen and will not.", "yes, it is safe; after Retry-After"),
     ("unknown", "504", "It may have happened.", "only with the same key"),
 )
 
@@ -67,6 +70,7 @@ def document(version: str, *, key_life_s: float, body_timeout_s: float, guarded:
     }
 
 
+TOO_FAST: Final = limits.Policy("client", "192.0.2.1", Rate(100, 1))
 SECURITY: Final = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "A token, where the service was given any."},
     "basic": {"type": "http", "scheme": "basic", "description": "The same token as a password, for browsers."},
@@ -167,6 +171,14 @@ def _anywhere() -> Document:
         ),
         "NotFound": _alone(404, [Case("there is nothing at this path", problem_not_found())]),
         "MethodNotAllowed": _alone(405, [Case("the path does not have this method", allow)]),
+        "TooMany": _alone(
+            429,
+            [
+                Case("the client is faster than its limit", limits.too_many(TOO_FAST, 0.4), "NotApplied"),
+                Case("there are as many counters as may be", answers.names_full(1000), "NotApplied"),
+            ],
+        ),
+        "Busy": _alone(503, [Case("more is under way than may be", limits.busy(256), "NotApplied")]),
         "CutOff": _alone(
             504, [Case("the service stopped before it was done", front.cut_off({"headers": ()}), "OutcomeUnknown")]
         ),
