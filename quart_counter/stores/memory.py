@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from bisect import bisect_left, bisect_right, insort
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
@@ -45,7 +45,7 @@ class MemoryStore:
         self._limits = limits or Limits()
         self._readings: dict[str, Reading] = {}
         self._names: list[str] = []
-        self._keys: dict[str, Keys] = {}
+        self._keys: OrderedDict[str, Keys] = OrderedDict()
 
     async def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]:
         """Carry out `changes` in order; one pass under the guard."""
@@ -64,7 +64,8 @@ class MemoryStore:
         value, version = self._readings.get(change.name, Reading())
         if change.key is None:
             return State(value, version)
-        keys = self._keys.setdefault(change.name, Keys(self._limits.key_life_s))
+        self._forget_some()
+        keys = self._keys_of(change.name)
         keys.forget_expired()
         return State(value, version, keys.records.get(change.key), len(keys.records))
 
@@ -74,7 +75,18 @@ class MemoryStore:
                 insort(self._names, change.name)
             self._readings[change.name] = Reading(after.value, after.version)
         if change.key is not None and after.record is not None and before.record is None:
-            self._keys[change.name].keep(change.key, after.record)
+            self._keys_of(change.name).keep(change.key, after.record)
+
+    def _keys_of(self, name: str) -> Keys:
+        return self._keys.setdefault(name, Keys(self._limits.key_life_s))
+
+    def _forget_some(self) -> None:
+        """Each change with a key looks at one other name's keys, or those that nobody asks for again would stay."""
+        if self._keys:
+            name, keys = self._keys.popitem(last=False)
+            keys.forget_expired()
+            if keys.records:
+                self._keys[name] = keys
 
     async def read(self, name: str) -> Reading:
         """Return value and version of this moment."""

@@ -149,8 +149,7 @@ async def fill(mode: tuple[str, ...], n: int, warm: int) -> float:
         after = sum(map(rss_mb, served.workers))
         listed = (await ask(served.url, "GET", "/counters?limit=1000")).json["counters"]
         told = f"{before:.1f} MB, then {after:.1f} MB; {dict(answers)}"
-        sys.stdout.write(f"{n} made-up names and keys, {' '.join(mode) or 'lock'}: {told}
-")
+        sys.stdout.write(f"{n} made-up names and keys, {' '.join(mode) or 'lock'}: {told}\n")
     assert len(listed) == 500
     assert {*answers} <= {200, 429}
     assert answers[200] < n / 50, "some: the keys of an hour ago make room"

@@ -148,6 +148,18 @@ async def test_expired_keys_make_room_in_the_quota(clock):
     assert await store.apply([Change("t", key="c")]) == [Applied(3, 3)]
 
 
+async def test_keys_under_names_that_nobody_asks_for_again_are_released(clock):
+    """Also under a name that was never counted, where the key's change was refused."""
+    store = MemoryStore(limits=Limits(key_life_s=60.0))
+    for n in range(100):
+        await store.apply([Change(f"made-up-{n}", by=5, limit=1, key="k")])
+    assert len(store._keys) == 100
+    clock.now += 61
+    for n in range(100):
+        await store.apply([Change("tickets", key=f"{n}")])
+    assert [*store._keys] == ["tickets"]
+
+
 async def test_the_memory_of_expired_keys_is_released(clock):
     store = MemoryStore(limits=Limits(key_life_s=60.0))
     for _ in range(5):
@@ -156,6 +168,7 @@ async def test_the_memory_of_expired_keys_is_released(clock):
         assert (len(kept.records), len(kept._expiry)) == (200, 200), "those of one life, never of two"
         clock.now += 60.0
     await store.apply([Change("t", key="last")])
+    kept = store._keys["t"]
     assert (len(kept.records), len(kept._expiry)) == (1, 1)
 
 
