@@ -45,8 +45,6 @@ def need_of(method: str, path: bytes) -> Need | None:
             return OPEN
         case _ if method == "OPTIONS":
             return ANY
-        case [b"events"]:
-            return _EVENTS.get(method, ADMIN)
         case [b""]:
             return _PAGE.get(method, ADMIN)
         case [b"events"]:  # the same number, live
@@ -70,7 +68,6 @@ _COUNTERS: Final = {"GET": _READ}  # and the listing shows each token its own na
 _COUNTER: Final = {"GET": _READ, "PUT": Need(("set",)), "DELETE": Need(("set",))}
 _PAGE: Final = {"GET": Need(("read",), COUNTER), "POST": Need(("increment", "set"), COUNTER)}  # it has a reset button
 _EVENTS: Final = {"GET": Need(("read",), COUNTER)}
-_EVENTS: Final = {"GET": _PAGE["GET"]}
 _OWN: Final = {"GET": _READ}  # a client's own number has no name that a prefix could be for
 
 

@@ -15,6 +15,7 @@ from quart_counter.web.answers import Answer
 from quart_counter.web.api import CREDENTIAL
 from quart_counter.web.front import send_answer
 
+STREAM: Final = "/events"  # open for long; how many there may be is limited where they are kept
 NEVER_LIMITED: Final = ("/healthz", "/readyz")  # who is asked whether it lives must say so, the more the busier it is
 READS: Final = ("GET", "HEAD", "OPTIONS")
 
@@ -47,14 +48,15 @@ class Limits:
             return await self._app(scope, receive, send)  # type: ignore[no-any-return]
         if self._max_in_flight and self._in_flight >= self._max_in_flight:
             return await send_answer(send, busy(self._in_flight))
-        self._in_flight += 1
+        held = scope["path"] != STREAM
+        self._in_flight += held
         try:
             answer = await self._refusal(scope)
             if answer is not None:
                 return await send_answer(send, answer)
             await self._app(scope, receive, send)
         finally:
-            self._in_flight -= 1
+            self._in_flight -= held
 
     async def _refusal(self, scope: Any) -> Answer | None:
         for policy in self._policies(scope):

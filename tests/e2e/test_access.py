@@ -13,7 +13,7 @@ from e2e.raw import Headers, Reply, ask
 from e2e.served import Served, outcome, serve, started
 from quart_counter import create_app
 from quart_counter.tokens import Credential, hash_of, new_token
-from quart_counter.web import api
+from quart_counter.web import api, tally
 
 WHO = ("none", "wrong", "expired", "read-only", "other prefix", "admin", "another client's key")
 STRANGERS = WHO[:3]
@@ -52,6 +52,7 @@ TABLE = [
     Row("POST", "/session/{effect}", (401, 401, 401, 403, 200, 200, 200)),
     Row("GET", "/", READ),
     Row("POST", "/", (401, 401, 401, 403, 403, 303, 303), b"action=increment", FORM),
+    Row("GET", "/events", READ),
     Row("GET", "/healthz", FORALL),
     Row("GET", "/readyz", FORALL),
     Row("GET", "/metrics", (401, 401, 401, 403, 403, 200, 403)),
@@ -87,6 +88,9 @@ def routes() -> Iterator[tuple[str, str]]:
 def test_every_route_has_its_row() -> None:
     """Whoever adds a route says here who may use it; until then it is the admins' alone."""
     assert {*routes()} <= {(row.method, row.route) for row in TABLE}
+    assert {*tally.ROUTES} - {"/static", "other"} <= {row.route for row in TABLE}, (
+        "those that Quart does not know of too"
+    )
 
 
 def test_every_row_says_something_of_everybody() -> None:
