@@ -69,11 +69,13 @@ class Counters:
 
     async def increment(self, name: str, by: int = 1, *, key: str | None = None) -> int:
         """Add `by` (negative counts down) and return the new value: yours alone while everybody adds."""
-        return (await self.add(name, by, key=key)).value
+        change = Change(name, by, None, key)
+        outcome = await self.apply(self.check(change))
+        return outcome.value if type(outcome) is Applied else _reading(change, outcome).value
 
     async def add(self, name: str, by: int = 1, *, key: str | None = None) -> Reading:
         """Add `by` and return the new value and version."""
-        return await self._change(Change(name, by, key=key))
+        return await self._change(Change(name, by, None, key))
 
     async def take(
         self, name: str, by: int = 1, *, limit: int | None = None, floor: int | None = None, key: str | None = None

@@ -156,10 +156,11 @@ def fold(changes: Sequence[Change]) -> Iterator[Step]:
     """
     run: list[Change] = []
     for change in changes:
-        if run and not (_plain(change) and (change.by > 0) == (run[0].by > 0)):
+        plain = _plain(change)
+        if run and not (plain and (change.by > 0) == (run[0].by > 0)):
             yield _step(run)
             run = []
-        if not _plain(change):
+        if not plain:
             yield _step([change])
             continue
         run.append(change)
@@ -181,8 +182,11 @@ def unfold(step: Step, reading: Reading) -> list[Applied]:
     return answers
 
 
+_NOTHING_MORE = (None,) * (len(Change._fields) - 2)
+
+
 def _plain(change: Change) -> bool:
-    return change[2:] == (None,) * (len(change) - 2)
+    return change[2:] == _NOTHING_MORE
 
 
 def _step(changes: list[Change]) -> Step:
@@ -199,10 +203,13 @@ def check_name(name: str) -> None:
 
 def check_change(change: Change) -> Change:
     """Return `change` if it is possible at all, else raise `InvalidChange` with what to do."""
-    check_name(change.name)
-    _check_int("by", change.by, MAX_BY)
-    if change.by == 0:
+    name, by = change[:2]
+    check_name(name)
+    _check_int("by", by, MAX_BY)
+    if by == 0:
         raise InvalidChange("by is 0: use a whole number from 1 to 2147483648, or negative to count down")
+    if _plain(change):
+        return change
     for field in ("value", "limit", "floor"):
         number = getattr(change, field)
         if number is not None:
