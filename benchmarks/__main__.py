@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
-from benchmarks import board
-from benchmarks.measures import MEASURES, subjects_of
-from benchmarks.needs import missing, remedy
-from benchmarks.report import Row, goal_row, goals_table, measures_called, subjects_table
-from benchmarks.rounds import Record
+from benchmarks import written
+from benchmarks.needs import remedy
+from benchmarks.parts import PARTS, WORDS, Options, Part, Result, absent, can_run
+from benchmarks.report import goals_table
 from quart_counter.settings import PREFIX
-
-WORDS = {measure.name: measure.title for measure in MEASURES} | {"peers": "every set-up over HTTP"}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("words", nargs=-1, metavar="[MEASURE]...")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="rounds of each subject")
 @click.option("--seconds", type=click.IntRange(1), default=3, show_default=True, help="seconds of a round")
-@click.option("--quick", is_flag=True, help="one round of a second, and no judgement")
+@click.option("--quick", is_flag=True, help="one round of a second, smaller sizes, and no judgement")
+@click.option(
+    "--write", "page", type=click.Path(path_type=Path), help="put the tables into this page, and its pictures"
+)
 @click.option("--list", "listed", is_flag=True, help="say what there is to measure")
-def main(words: tuple[str, ...], rounds: int, seconds: int, quick: bool, listed: bool) -> None:
-    """Measure how fast the safe modes are, beside what people write instead.
+def main(words: tuple[str, ...], rounds: int, seconds: int, quick: bool, page: Path | None, listed: bool) -> None:
+    """Measure how fast the safe modes are, beside what people write instead. Without a MEASURE: everything.
 
     \b
     python -m benchmarks
     python -m benchmarks redis lock --rounds 3
+    python -m benchmarks --write docs/performance.md
 
     Totals are verified before a speed is told. Exit status: 0 every goal is met, 1 a goal is missed or a total is
     wrong, 2 something is missing here, 3 the client was the limit.
@@ -40,29 +43,53 @@ def main(words: tuple[str, ...], rounds: int, seconds: int, quick: bool, listed:
     if listed:
         click.echo("\n".join(f"{name:15} {title}" for name, title in WORDS.items()))
         return
+    if page is not None:
+        written.check(page)
     _forget_settings()
+    began = time.monotonic()
     wanted = words or tuple(WORDS)
-    subjects = subjects_of(wanted)
-    absent = missing(name for one in subjects for name in board.needs_of(one))
-    for name in absent:
-        _say(remedy(name))
     if quick:
         rounds, seconds = 1, 1
-    records = board.measure(subjects, rounds=rounds, seconds=seconds, say=_say)
-    rows = [goal_row(one, records, judged=not quick) for one in measures_called(wanted)]
-    click.echo(subjects_table(records).as_text() + "\n")
-    if rows:
-        click.echo(goals_table(rows).as_text())
-    sys.exit(status(records, rows, absent))
+    options = Options(rounds, seconds, not quick, wanted, _say)
+    lacking = _say_what_is_missing(wanted)
+    results = _measure(options)
+    _tell(results)
+    if page is not None:
+        written.write(page, results, sys.argv[1:])
+    _say(f"{time.monotonic() - began:.0f} s")
+    sys.exit(2 if lacking else status(results))
 
 
-def status(records: Mapping[str, Record], rows: Sequence[Row], absent: Sequence[str]) -> int:
-    """Return 2 where something is missing, 1 for a wrong total or a missed goal, 3 where wrk was the limit, or 0."""
-    if absent:
-        return 2
-    if any(record.wrong for record in records.values()) or any(row.met is False for row in rows):
+def status(results: Sequence[Result]) -> int:
+    """Return 1 for a wrong total or a missed goal, 3 where the client was the limit, else 0."""
+    if any(result.wrong or any(row.met is False for row in result.rows) for result in results):
         return 1
-    return 3 if any(record.client_bound for record in records.values()) else 0
+    return 3 if any(result.bound for result in results) else 0
+
+
+def _say_what_is_missing(words: Sequence[str]) -> list[str]:
+    """Say it first: an hour later it would be of no use."""
+    lacking = sorted({name for part in PARTS if _asked(part, words) for name in absent(part, words)})
+    for name in lacking:
+        _say(f"{remedy(name)}; what needs it is left out")
+    return lacking
+
+
+def _measure(options: Options) -> list[Result]:
+    chosen = [part for part in PARTS if _asked(part, options.words) and can_run(part, options.words)]
+    return [part.measure(options) for part in chosen]
+
+
+def _asked(part: Part, words: Sequence[str]) -> bool:
+    return any(word in words for word in part.words)
+
+
+def _tell(results: Sequence[Result]) -> None:
+    rows = [row for result in results for row in result.rows]
+    tables = [table for result in results for table in result.tables]
+    if rows:
+        tables.append(goals_table(rows))
+    click.echo("\n\n".join(table.as_text() for table in tables))
 
 
 def _say(sentence: str) -> None:

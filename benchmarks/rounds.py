@@ -91,14 +91,19 @@ def alternate(
 
 def _round(record: Record, server: LocalServer, seconds: int, *, counts: bool) -> None:
     subject = record.subject
-    before, cpu = subject.server.total(server.url), processes.cpu_s(server.pid)
-    one = wrk.fire(server.url, subject.hit, seconds)
-    spent = processes.cpu_s(server.pid) - cpu
-    record.wrong = why_wrong(one, _settled(subject.server.total, server.url) - before, subject.hit.clients)
+    try:
+        before, cpu_s = subject.server.total(server.url), processes.cpu_s(server.pid)
+        one = wrk.fire(server.url, subject.hit, seconds)
+        spent_s = processes.cpu_s(server.pid) - cpu_s
+        counted = _settled(subject.server.total, server.url) - before
+    except (OSError, ValueError, LookupError) as error:
+        record.wrong = f"its total could not be read: {str(error) or type(error).__name__}"
+        return
+    record.wrong = why_wrong(one, counted, subject.hit.clients)
     record.loop = subject.server.loop or processes.loop_of(server.pid)
     if counts:
         record.rounds.append(one)
-        record.cpu_us.append(spent / max(1, one.requests) * 1e6)
+        record.cpu_us.append(spent_s / max(1, one.requests) * 1e6)
 
 
 def why_wrong(one: wrk.Round, counted: int, clients: int) -> str:
