@@ -105,9 +105,10 @@ def plots(title: str, all_plots: Sequence[Plot]) -> str:
 def _plot(plot: Plot, top: float) -> tuple[list[str], float]:
     points = [point for line in plot.lines.values() for point in line]
     x_of = _scale([x for x, _ in points], 52, WIDTH - SIDE - 8)
-    y_of = _scale([y for _, y in points], top + 214, top + 54)
+    marks = _marks([y for _, y in points])
+    y_of = _scale(marks, top + 214, top + 54)
     parts = [text(SIDE, top + 26, plot.title, "title"), text(SIDE, top + 44, plot.beside, "quiet")]
-    for figure in _marks([y for _, y in points]):
+    for figure in marks:
         y = y_of(figure)
         parts.append(f'<line class="grid" x1="52" x2="{WIDTH - SIDE}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(text(46, y + 4, f"{figure:g}", "quiet", "end"))
@@ -140,12 +141,11 @@ class _scale:  # noqa: N801 - used as a function
     """A logarithmic axis from one edge to the other."""
 
     def __init__(self, figures: Sequence[float], start: float, end: float) -> None:
-        marks = _marks(figures)
-        self._low, self._high = math.log(min(*figures, *marks)), math.log(max(*figures, *marks))
+        self._low, self._high = math.log(min(figures)), math.log(max(figures))
         self._start, self._end = start, end
 
     def __call__(self, figure: float) -> float:
-        share = (math.log(figure) - self._low) / ((self._high - self._low) or 1)
+        share = (math.log(figure) - self._low) / ((self._high - self._low) or 1.0)
         return self._start + share * (self._end - self._start)
 
 

@@ -100,7 +100,7 @@ def _pictures(results: Sequence[Result]) -> Iterator[tuple[str, str]]:
     records = {name: record for result in results for name, record in result.records.items()}
     drawn = list(_bars(records))
     if len(drawn) > 1:
-        explained = "increments a second to a bare ASGI counter on Hypercorn; red: goal"
+        explained = "to a bare ASGI counter on Hypercorn; logarithmic; red: goal"
         yield "performance.svg", bars("One increment a request, one worker", explained, drawn)
     all_plots = [
         Plot(axes.title, axes.below, axes.beside, lines)
