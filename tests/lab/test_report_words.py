@@ -59,7 +59,7 @@ def test_all_races_in_one_sentence():
     assert words.summary([right_one, wrong]) == "2 races, all as expected."
     assert words.summary([right_one, odd]) == "2 races, 1 not as expected: lock."
     assert words.summary([seen]) == "1 race, 1 with a race in it."
-    assert words.summary([]) == "0 races, and no race was seen."
+    assert words.summary([]) == "No race came to its end."
 
 
 def test_an_address_is_shown_without_its_password():

@@ -110,6 +110,8 @@ def findings(document: Document) -> Sequence[Finding]:
 
 def summary(documents: Sequence[Document]) -> str:
     """All races in one sentence."""
+    if not documents:
+        return "No race came to its end."
     races = plural(len(documents), "race")
     judged = [document for document in documents if document.get("expected")]
     odd = [document for document in judged if document["verdict"] != document["expected"]]
