@@ -24,6 +24,7 @@ from quart_counter.model import (
     check_change,
     check_name,
 )
+from quart_counter.readings import Readings
 from quart_counter.stores.base import Guarantees, Limits, Store, StoreAway, read_many
 
 Returned = TypeVar("Returned")
@@ -61,6 +62,7 @@ class Counters:
         self._combiner: Combiner[Change, Outcome] | None = (
             Combiner(store.apply, expired=_expired, failed=_failed, deadline_s=deadline_s) if combine else None
         )
+        self._readings = Readings(store, deadline_s) if combine else None
 
     @property
     def guarantees(self) -> Guarantees:
@@ -100,7 +102,7 @@ class Counters:
 
     async def look(self, name: str) -> Reading:
         """Read a counter whose name was checked already, or is one of our own."""
-        return await self._see_through(self._store.read(name))
+        return await (self._store if self._readings is None else self._readings).read(name)
 
     async def look_at(self, names: Sequence[str]) -> Sequence[Reading]:
         """Read many counters, in one trip where the store can; a reading is of one moment, not all of the same."""
@@ -116,7 +118,7 @@ class Counters:
 
     async def _see_through(self, work: Coroutine[Any, Any, Returned]) -> Returned:
         """A caller that leaves takes no connection of the store with it; where there is no trip there is none."""
-        if self._combiner is None:
+        if self._readings is None:
             return await work
         return await self._errands.run(work)
 
@@ -141,6 +143,8 @@ class Counters:
         """Wait until every change given so far is answered, also those whose caller went away."""
         if self._combiner is not None:
             await self._combiner.aclose()
+        if self._readings is not None:
+            await self._readings.drain()
         await self._errands.drain()
 
     def statistics(self) -> Statistics:

@@ -51,6 +51,7 @@ FLOORS: Mapping[str, int] = {
     "errands": 1,
     "tickets": 1,
     "stores": 2,
+    "readings": 2,
     "counters": 2,
     "sessions": 2,
     "transfer": 0,
