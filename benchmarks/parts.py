@@ -52,10 +52,11 @@ def _board(options: Options) -> Result:
     subjects = subjects_of(options.words)
     records = board.measure(subjects, rounds=options.rounds, seconds=options.seconds, say=options.say)
     rows = [goal_row(one, records, judged=options.judged) for one in MEASURES if one.name in options.words]
-    return _with_records(Result(rows, [subjects_table(records)]), records)
+    return with_records(Result(rows, [subjects_table(records)]), records)
 
 
-def _with_records(result: Result, records: Mapping[str, Record]) -> Result:
+def with_records(result: Result, records: Mapping[str, Record]) -> Result:
+    """Return `result` with what its records say of totals and of the client."""
     result.records = records
     result.wrong = any(record.wrong for record in records.values())
     result.bound = any(record.client_bound for record in records.values())
@@ -77,7 +78,7 @@ def _checker(options: Options) -> Result:
 
 def _clients(options: Options) -> Result:
     records = clients.measure(rounds=min(options.rounds, 3), seconds=min(options.seconds, 2), say=options.say)
-    return _with_records(Result(tables=[clients.table(records)], lines={"clients": clients.lines(records)}), records)
+    return with_records(Result(tables=[clients.table(records)], lines={"clients": clients.lines(records)}), records)
 
 
 def _counters(options: Options) -> Result:

@@ -1,22 +1,25 @@
-"""Who spends the time inside the process: cProfile while wrk fires, added up by package.
+"""Who spends it inside the process: what was seen from outside, shared out as cProfile counts it under wrk.
 
 A profile makes Python functions dearer than what is written in C: the shares say where to look, and are no speed.
 """
 
 from __future__ import annotations
 
+import os
 import pstats
 import re
+import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from benchmarks import wrk
+from benchmarks import processes, wrk
 from benchmarks.measures import BY_NAME
 from benchmarks.report import Table
+from benchmarks.rounds import Record
 from benchmarks.servers import Server, Stores, start
 
 SERVERS: Final = ("bare", "lock", "redis")
@@ -24,32 +27,35 @@ HERE: Final = Path(__file__).with_name("profiled")
 PACKAGES: Final = re.compile(
     r"site-packages/([^/.]+)|(quart_counter|benchmarks)/([^/.]+)|lib/python3[^/]*/(?!site-packages)([^/.]+)"
 )
-LOOP: Final = re.compile(r"run_until_complete|run_forever|'run' of")
 LEAST: Final = 0.01  # shares below are told together
 
 
-def measure(*, seconds: int, say: Callable[[str], None]) -> Table:
-    """Return each package's share of the profiled time, for a bare app and for ours."""
+def measure(seen: Mapping[str, Record], *, seconds: int, say: Callable[[str], None]) -> Table:
+    """Share out what a request was `seen` to cost among the packages, for a bare app and for ours."""
     spent = {}
     for name in SERVERS:
         say(f"profile: {name} under cProfile")
-        spent[name] = _spent(BY_NAME[name], seconds)
-    whole = {name: sum(by_package.values()) or 1.0 for name, by_package in spent.items()}
-    largest = {one: max(spent[name][one] / whole[name] for name in SERVERS) for name in SERVERS for one in spent[name]}
-    shown = sorted((one for one in largest if largest[one] >= LEAST), key=lambda one: -largest[one])
-    rows = [[one, *(f"{spent[name][one] / whole[name]:.0%}" for name in SERVERS)] for one in shown]
-    return Table("Who spends it, by package, under cProfile", ["package", *SERVERS], rows)
+        spent[name] = shares(_profile(BY_NAME[name], seconds))
+    packages = {package for by_package in spent.values() for package in by_package}
+    largest = {package: max(by_package[package] for by_package in spent.values()) for package in packages}
+    shown = sorted((one for one in packages if largest[one] >= LEAST), key=lambda one: -largest[one])
+    rows = [[one, *(f"{spent[name][one] * seen[name].cpu_us_each:.1f}" for name in SERVERS)] for one in shown]
+    return Table("Who spends it, by package, us of a request", ["package", *SERVERS], rows)
 
 
-def _spent(server: Server, seconds: int) -> Counter[str]:
+def _profile(server: Server, seconds: int) -> Any:  # typeshed keeps what pstats.Stats has to itself
     with TemporaryDirectory(prefix="quart-counter-benchmarks-") as folder, Stores() as stores:
         with start(_profiled(server, Path(folder, "profile")), stores) as running:
-            wrk.fire(running.url, wrk.Hit(*server.hit), seconds)
-        busiest = max(map(_load, Path(folder).iterdir()), key=lambda one: one.total_calls)  # not who waits for it
-    return by_package(busiest)
+            hit = wrk.Hit(*server.hit)
+            wrk.fire(running.url, hit, 1)
+            for pid in processes.family(running.pid):
+                os.kill(pid, signal.SIGUSR2)
+            wrk.fire(running.url, hit, seconds)
+        profiles = [_load(file) for file in Path(folder).iterdir()]
+    return max(profiles, key=lambda one: one.total_calls)  # those that only waited for it have few
 
 
-def _load(file: Path) -> Any:  # typeshed keeps what pstats.Stats has to itself
+def _load(file: Path) -> Any:
     return pstats.Stats(str(file))
 
 
@@ -64,17 +70,21 @@ def _profiled(server: Server, path: Path) -> Server:
     return replace(server, command=command)
 
 
-def by_package(profile: Any) -> Counter[str]:
-    """Add up the time spent in each package's own functions; the loop's own includes the system calls."""
+def shares(profile: Any) -> Counter[str]:
+    """Return the share of each package's own functions in the profiled time."""
     spent: Counter[str] = Counter()
     for (path, _, function), (_, _, own_s, *_) in profile.stats.items():
-        spent[_package(path, function)] += own_s
-    return spent
+        spent[package(path, function)] += own_s
+    whole = sum(spent.values())
+    return Counter({name: own_s / whole for name, own_s in spent.items()})
 
 
-def _package(path: str, function: str) -> str:
+def package(path: str, function: str) -> str:
+    """Return whose function it is. A stream's write has next to nothing of its own: the transport's sends in it."""
     if path == "~":
-        return "the event loop and the kernel" if LOOP.search(function) else "built-in functions"
+        return "built-in functions"
+    if path.endswith("asyncio/streams.py") and function == "write":
+        return "writing to sockets (uvloop, the kernel)"
     found = PACKAGES.search(path)
     if found is None:
         return "other"

@@ -13,6 +13,8 @@ import pytest
 from benchmarks import board
 from benchmarks.__main__ import status
 from benchmarks.measures import MEASURES, SUBJECTS, subjects_of
+from benchmarks.parts import Result, with_records
+from benchmarks.profile_by_room import package
 from benchmarks.report import goal_row, subjects_table
 from benchmarks.rounds import Record, why_wrong
 from benchmarks.servers import ROOT
@@ -68,7 +70,7 @@ def test_no_speed_is_told_of_a_peer_that_miscounts():
         _ = records["redis"].per_s
     row = goal_row(MEASURES[0], records, judged=True)
     assert (row.measured, row.met) == ("-", None)
-    assert status(records, [row], absent=[]) == 1
+    assert status([with_records(Result([row]), records)]) == 1
 
 
 def test_a_busy_client_is_no_measure_of_the_server():
@@ -76,14 +78,14 @@ def test_a_busy_client_is_no_measure_of_the_server():
     free = Record(replace(BARE, name="redis"), rounds=[a_round()], cpu_us=[1.0])
     row = goal_row(MEASURES[0], {"redis": free, "bare": bound}, judged=True)
     assert (row.measured, row.note) == ("-", "wrk was the limit of bare")
-    assert status({"bare": bound}, [row], absent=[]) == 3
+    assert status([with_records(Result([row]), {"bare": bound})]) == 3
 
 
 def test_a_missed_goal_is_told():
     slow = Record(replace(BARE, name="redis"), rounds=[a_round(requests=849)], cpu_us=[1.0])
     records = {"redis": slow, "bare": Record(BARE, rounds=[a_round()], cpu_us=[1.0])}
     missed = goal_row(MEASURES[0], records, judged=True)
-    assert (missed.measured, missed.met, status(records, [missed], [])) == ("0.85", False, 1)
+    assert (missed.measured, missed.met, status([with_records(Result([missed]), records)])) == ("0.85", False, 1)
     assert goal_row(MEASURES[0], records, judged=False).met is None
 
 
@@ -91,6 +93,23 @@ def test_a_measure_alone_has_two_subjects():
     assert [one.name for one in subjects_of(["keys"])] == ["keys-sent", "keys-unsent"]
     assert all(len(subjects_of([measure.name])) == 2 for measure in MEASURES)
     assert subjects_of(["peers"]) == list(SUBJECTS)
+
+
+@pytest.mark.parametrize(
+    ("path", "whose"),
+    [
+        ("~", "built-in functions"),
+        ("/usr/lib/python3.11/site-packages/h11/_connection.py", "h11"),
+        ("/usr/lib/python3.11/asyncio/taskgroups.py", "Python's asyncio"),
+        ("/usr/lib/python3.11/re/__init__.py", "Python's re"),
+        ("/home/someone/quart_counter/web/lane.py", "quart_counter.web"),
+        ("/home/someone/benchmarks/peers/bare.py", "benchmarks.peers"),
+        ("/usr/lib/python3.11/asyncio/streams.py", "writing to sockets (uvloop, the kernel)"),
+        ("<string>", "other"),
+    ],
+)
+def test_whose_function_it_is(path, whose):
+    assert package(path, "write") == whose
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
