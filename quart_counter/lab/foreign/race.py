@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from quart_counter.errors import ConfigurationError
-from quart_counter.lab.foreign.answers import Answer, Extractor, agree
+from quart_counter.lab.foreign.answers import Answer, Extractor, agree, candidates, excerpt
 from quart_counter.lab.foreign.client import Client, Lost, NotSent
 from quart_counter.lab.foreign.row import Plan, Row
 from quart_counter.lab.foreign.volley import Volley, ask, fire
@@ -74,27 +74,40 @@ class Race:
         try:
             call, answer = await ask(reader, self.plan.timeout_s)
         except (NotSent, Lost) as error:
-            raise ConfigurationError(f"the read got no answer ({error})") from None
+            raise ConfigurationError(f"the read got no answer ({error})") from error
         if answer.status == 404:
             return
-        if not 200 <= answer.status < 300:
-            raise ConfigurationError(f"the read was answered {answer.title}, with no number")
-        self._note_read(call, answer)
+        if not 200 <= answer.status < 300 or not candidates(answer):
+            raise ConfigurationError(f"the read was answered {answer.title}, without a number: {excerpt(answer)}")
+        number = self._number_read(answer)
+        if number is None:
+            return
+        if self.plan.start not in (None, number):
+            raise ConfigurationError(f"--start says {self.plan.start}, and --read answers {number} before the race")
+        self._note_read(call, number)
 
     async def _read_last(self, reader: Client) -> None:
         try:
             call, answer = await ask(reader, self.plan.timeout_s)
-            self._note_read(call, answer)
-        except (NotSent, Lost, ConfigurationError) as error:
+        except (NotSent, Lost) as error:
             self._volley.troubles[f"the last read: {error}"] += 1
+            return
+        number = self._number_read(answer) if 200 <= answer.status < 300 else None
+        if number is None:
+            self._volley.troubles[f"the last read: no number in an answer ({answer.title})"] += 1
+            return
+        self._note_read(call, number)
 
-    def _note_read(self, call: int, answer: Answer) -> None:
-        told = None if self.plan.extractor is None else self.plan.extractor.number(answer)
-        number = agree(answer).number(answer) if told is None else told
+    def _number_read(self, answer: Answer) -> int | None:
+        """The number where the others have it, else the only one there is."""
+        number = self._volley.extractor.number(answer)
+        found = candidates(answer)
+        return found[0].number if number is None and len(found) == 1 else number
+
+    def _note_read(self, call: int, number: int) -> None:
         who, ret = self.plan.clients, time.monotonic_ns()
-        self._volley.operations.append(
-            Operation(who, "read", self._volley.name, 0, None, None, call, ret, "ok", False, number)
-        )
+        read = Operation(who, "read", self._volley.name, 0, None, None, call, ret, "ok", False, number)
+        self._volley.operations.append(read)
 
 
 def complaint(method: str, url: str, answer: Answer) -> str:

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from quart_counter.lab.foreign.row import Row
 
 
+FIRST = " (a first request showed that; it counts too)"
+
+
 def text(row: Row, coloured: Callable[[str], str] = str) -> str:
     """Return all there is to say of a race; `coloured` paints the verdict."""
     paragraphs = [
-        f"{row.method} {row.url}, the number is {_where(row)}",
+        f"{row.method} {row.url}, the number is {_where(row)}{FIRST if row.plan.extractor is None else ''}",
         "\n".join(_counts(row.document())),
         f"{coloured(row.verdict)}: {sentence(row)}",
         "\n".join(f"  {count} x {trouble}" for trouble, count in row.troubles.items()),
@@ -28,7 +31,7 @@ def text(row: Row, coloured: Callable[[str], str] = str) -> str:
 def sentence(row: Row) -> str:
     """Return what follows from the race."""
     if row.verdict == "RACY":
-        return row.judged.reason
+        return row.judged.reason if row.diagnosis is None else row.diagnosis.sentence
     if row.verdict == "INCONCLUSIVE":
         return row.doubt
     return f"0 duplicates in {len(row.adds):,} requests, up to {row.max_in_flight:,} in flight"
@@ -39,7 +42,7 @@ def _diagnosed(row: Row) -> list[str]:
     told = row.diagnosis
     if told is None:
         return [draw(row.judged.witness)]
-    lines = {"seen  ": told.sentence, "cause ": told.cause, "remedy": told.remedy}
+    lines = {"cause ": told.cause, "remedy": told.remedy}
     return ["\n".join(_wrapped(name, line) for name, line in lines.items()), draw(told.witness)]
 
 
