@@ -7,21 +7,16 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
-from click.core import ParameterSource
 
-from quart_counter import __version__
+from quart_counter import __version__, race_options
 from quart_counter.errors import ConfigurationError
 from quart_counter.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-URL_OPTIONS = {
-    *("method", "headers", "body", "answer", "read_url", "start"),
-    *("per_client", "gaps_allowed", "repeat", "timeout_s", "owned"),
-}
 NOT_FLAGS = {"secret_key": "a flag would show it to everybody in ps", "lab": "the lab sets it"}
 
 
@@ -70,25 +65,6 @@ def _settings_options(command: Command) -> Command:
         elif one.name == "mode":
             kind = {"metavar": "MODE"}
         command = click.option(f"--{one.name.replace('_', '-')}", one.name, help=shown, **kind)(command)
-    return command
-
-
-def _options_of_a_url(command: Command) -> Command:
-    """What `race URL` takes besides."""
-    for option in (
-        click.option("--i-own", "owned", multiple=True, metavar="HOST", help="a host that is yours, to be raced"),
-        click.option("--timeout", "timeout_s", type=click.FloatRange(0.1, 600), default=10.0, help="seconds a request"),
-        click.option("--repeat", type=click.IntRange(1), default=1, help="volleys, until one shows a race"),
-        click.option("--gaps-allowed", is_flag=True, help="numbers may be left out, as database sequences do"),
-        click.option("--per-client", is_flag=True, help="each client is to see its own 1, 2, 3"),
-        click.option("--start", type=int, help="the value before the first request  [default: not known]"),
-        click.option("--read", "read_url", metavar="URL", help="a GET that answers the value, asked before and after"),
-        click.option("--answer", metavar="WHERE", help="the number: json:/pointer, regex:PATTERN or header:NAME"),
-        click.option("--body", metavar="TEXT|@FILE", help="what every request carries"),
-        click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="may be given several times"),
-        click.option("--method", default="POST", show_default=True, help="of every request"),
-    ):
-        command = option(command)
     return command
 
 
@@ -157,8 +133,8 @@ def token_new(scopes: tuple[str, ...], prefixes: tuple[str, ...], **options: Any
 )
 @click.option("--html", "html_file", type=click.Path(), help="write a page for people to FILE", metavar="FILE")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON document")
-@click.option("--explain", is_flag=True, help="then tell two recorded collisions step by step")
-@_options_of_a_url
+@click.option("--explain", is_flag=True, help="then tell the collisions step by step")
+@race_options.of_a_url
 def race(modes: tuple[str, ...], **options: Any) -> None:
     """Race the service itself, right and wrong ways of counting, one row each, or anybody's URL that answers a number.
 
@@ -174,32 +150,14 @@ def race(modes: tuple[str, ...], **options: Any) -> None:
     Exit status: 0 as expected, 1 not as expected, 2 something is missing, 3 inconclusive.
     Of a URL:    0 no race seen, 1 racy, 2 something is missing, 3 inconclusive.
     """
-    ctx = click.get_current_context()
-    given = {name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
-    of_a_url = {name: options.pop(name) for name in URL_OPTIONS}
-    if any("://" in mode for mode in modes):
-        _race_url(modes, given, {**options, **of_a_url})
-    for name in URL_OPTIONS & given:
-        raise ConfigurationError(f"{_flag(ctx, name)} is about a URL: write race http://... {_flag(ctx, name)}")
+    of_a_url = race_options.for_a_url(modes, options)
+    if of_a_url is not None:
+        from quart_counter.lab.foreign import report as foreign
+
+        sys.exit(foreign.race(modes[0], foreign.Asked(**of_a_url)))
     from quart_counter.lab import report
 
-    sys.exit(report.race(modes, **options))
-
-
-def _race_url(modes: tuple[str, ...], given: set[str], options: dict[str, Any]) -> NoReturn:
-    if len(modes) > 1:
-        raise ConfigurationError("race one URL at a time, without modes beside it")
-    for name in ("workers", "url", "explain"):
-        if name in given:
-            raise ConfigurationError(f"--{name} is about our own modes; nothing is known of the server behind a URL")
-        del options[name]
-    from quart_counter.lab.foreign import report
-
-    sys.exit(report.race(modes[0], report.Asked(**options)))
-
-
-def _flag(ctx: click.Context, name: str) -> str:
-    return next(parameter.opts[0] for parameter in ctx.command.params if parameter.name == name)
+    sys.exit(report.race(modes, **race_options.for_modes(options)))
 
 
 @main.command()

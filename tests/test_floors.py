@@ -80,6 +80,7 @@ FLOORS: Mapping[str, int] = {
     "transfer.terminal": 5,
     "transfer.export_command": 5,
     "transfer.import_command": 5,
+    "race_options": 5,
     "testing": 5,
     "pytest_plugin": 5,
     "cli": 5,

@@ -61,7 +61,7 @@ async def rude(script: Script, host: str = "127.0.0.1", tls: ssl.SSLContext | No
         try:
             while not writer.is_closing():
                 await one(me, reader, writer)
-        except (asyncio.IncompleteReadError, OSError):
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
             pass
         finally:
             tasks.discard(task)

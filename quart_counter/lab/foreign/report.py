@@ -32,6 +32,7 @@ class Asked:
     history_dir: str | None
     html_file: str | None
     as_json: bool
+    explain: bool
     method: str
     headers: Sequence[str]
     body: str | None
@@ -102,6 +103,8 @@ def race(url: str, asked: Asked) -> int:
     if asked.history_dir is not None:
         row.keep(Path(asked.history_dir))
     click.echo(json.dumps({"rows": [row.document()]}, indent=2) if asked.as_json else words.text(row, _coloured))
+    if asked.explain:
+        click.echo("\n" + words.steps(row), err=asked.as_json)
     if page_file is not None:
         page_file.write([row], commands=[asked.again(url, plan)], note=note)
     return STATUS[row.verdict]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from quart_counter.lab.lanes import WIDTH, draw
 
 if TYPE_CHECKING:
     from quart_counter.lab.foreign.row import Row
+    from quart_counter.lab.history import Operation
 
 
 FIRST = " (a first request showed that; it counts too)"
@@ -35,6 +36,22 @@ def sentence(row: Row) -> str:
     if row.verdict == "INCONCLUSIVE":
         return row.doubt
     return f"0 duplicates in {len(row.adds):,} requests, up to {row.max_in_flight:,} in flight"
+
+
+def steps(row: Row) -> str:
+    """Return the witness step by step: who asked, and who was answered what, in the order of our clock."""
+    witness = row.judged.witness if row.diagnosis is None else row.diagnosis.witness
+    told = sorted(step for operation in witness for step in _steps(operation))
+    if not told:
+        return "No two answers contradict each other: there is no collision to tell."
+    return "\n".join(f"  {(at - told[0][0]) / 1e6:9.3f} ms  {what}" for at, what in told)
+
+
+def _steps(operation: Operation) -> Iterator[tuple[int, str]]:
+    who = f"process {operation.process}"
+    yield operation.call, f"{who} asks {'to read' if operation.op == 'read' else 'for a number'}"
+    if operation.ret is not None:
+        yield operation.ret, f"{who} {'hears nothing' if operation.value is None else f'is answered {operation.value}'}"
 
 
 def _diagnosed(row: Row) -> list[str]:
