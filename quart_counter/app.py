@@ -111,6 +111,10 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
     if not MODES[settings.mode].in_context:
         inner = lane.Lane(inner, counters, guard.names, body_timeout_s=BODY_TIMEOUT_S, logger=app.logger)
     inner = _live(app, live.Live(inner, counters, page.COUNTER, most=settings.max_streams))
+    if settings.demo:
+        from quart_counter.lab import demo
+
+        inner = demo.mount(app, inner, settings)
     app.asgi_app = metrics.Requests(front.Front(guard.in_front_of(inner)), tally)  # type: ignore[method-assign]
     if settings.lab:
         from quart_counter.lab import witness

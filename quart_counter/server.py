@@ -280,6 +280,10 @@ def _check_exposed(settings: Settings, address: str) -> None:
     """Raise ConfigurationError unless a service that others reach asks them who they are, or is open on purpose."""
     if ipaddress.ip_address(address.partition("%")[0]).is_loopback:
         return
+    if settings.demo:
+        raise ConfigurationError(
+            f"{settings.bind} can be reached from other machines, and the demo is for this one alone: leave out --bind"
+        )
     if not settings.tokens and not settings.open:
         raise ConfigurationError(
             f"{settings.bind} can be reached from other machines, and without tokens whoever reaches it may do all: "

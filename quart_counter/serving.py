@@ -138,6 +138,7 @@ def banner(settings: Settings, service: Service) -> str:
         f"  survives        {SURVIVES[promises['durable']]}",
         *(f"  note            {note}" for note in promises["notes"]),
         f"  try             curl -X POST {service.url}/counters/tickets/increment",
+        *([f"  demo            {service.url}/demo"] if settings.demo else []),
     ]
     return "\n".join(lines)
 

@@ -133,6 +133,7 @@ class Settings:
         100_000, "clients whose own numbers a worker keeps; beyond it the oldest are forgotten"
     )
     max_streams: int = _setting(500, "open pages with a live number, a worker; beyond it they look now and then")
+    demo: bool = _setting(False, "also serve /demo, where 100 clients race ways of counting; for this machine alone")
     lab: bool = _setting(False, "set by the lab: workers name themselves in X-Worker, exhibits wait for each other")
 
     @property
@@ -199,6 +200,7 @@ def _checked(values: dict[str, Any]) -> Settings:
             raise ConfigurationError(f"{name} is {getattr(settings, name)}: give 1 or more")
     _check_limits(settings)
     _check_secret(settings)
+    _check_demo(settings)
     if settings.in_worker and settings.workers > 1 and not settings.force:
         raise ConfigurationError(
             f"mode {settings.mode} keeps the number in each worker, so {settings.workers} workers would hand it out "
@@ -218,6 +220,15 @@ def _check_limits(settings: Settings) -> None:
         raise ConfigurationError(
             f"{limited[0]} is counted by the mode itself, and {settings.mode} does not count right: choose another mode"
         )
+
+
+def _check_demo(settings: Settings) -> None:
+    if not settings.demo or settings.lab:
+        return
+    if settings.workers > 1:
+        raise ConfigurationError("the demo is served by one worker, which starts others by itself: leave out --workers")
+    if settings.tokens:
+        raise ConfigurationError("the demo asks nobody for a token: leave out --tokens, or --demo")
 
 
 def _check_secret(settings: Settings) -> None:

@@ -111,6 +111,8 @@ FLOORS: Mapping[str, int] = {
     "lab.race": 4,
     "lab.trials": 4,
     "lab.explain": 4,
+    "lab.demo": 4,
+    "lab.demo.*": 4,
     "lab.matrix": 4,
     "lab.progress": 5,
     "lab.report": 5,

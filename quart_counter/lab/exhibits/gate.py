@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import ContextVar
 from typing import Final
 
 CROWD: Final = 10
 PATIENCE_S: Final = 0.020
 THREADS: Final = 32  # for exhibits whose handlers run in threads: more than a crowd
+
+# How long a request wants to stand in the gap itself, in seconds; then it waits for no crowd. The demo's slider.
+gap_s: ContextVar[float | None] = ContextVar("gap_s", default=None)
 
 
 class Gate:
@@ -25,6 +29,9 @@ class Gate:
 
     async def wait(self) -> None:
         """Return when the gate opens for this crowd."""
+        wanted_s = gap_s.get()
+        if wanted_s is not None:
+            return await asyncio.sleep(wanted_s)
         loop = asyncio.get_running_loop()
         place = loop.create_future()
         self._waiting.append(place)
