@@ -32,6 +32,7 @@ def mount(app: Quart, inner: Any, settings: Settings) -> Any:
     stage = Stage(page.result_in(app))
     app.register_blueprint(page.blueprint(stage))
     app.while_serving(stage.serving)
+    app.jinja_env.globals["demo"] = True  # the page links to it
     app.extensions["quart_counter_leaving"].append(stage.leave)
     return page.Watching(_open(app, SideBySide(inner, urls, sign=True)), stage)
 

@@ -93,7 +93,7 @@ WAYS: Final = (
         2,
         "Redis, in one step",
         "2 processes, one number",
-        'n = await counters.increment("tickets")\n# one script: read, add and answer in Redis\nreturn n',
+        "# one step, inside Redis\nn = await increment(name)\nreturn n",
         "One step in Redis reads, adds and answers, for all processes alike: no answer is born outside it.",
         "Redis gave one number twice.",
         has_gap=False,

@@ -9,6 +9,7 @@
   const gap = document.getElementById("gap");
   const output = form.querySelector("output");
   const grid = document.querySelector(".grid");
+  const sheet = document.querySelector(".dispenser");
   const stub = document.querySelector(".stub");
   const raced = document.querySelector(".raced");
   const cells = [...grid.children];
@@ -22,10 +23,10 @@
   let seen = main.dataset.race;
 
   function gapShown() {
-    const way = form.querySelector("[name=way]:checked");
+    const gapless = "gapless" in form.querySelector("[name=way]:checked").dataset;
     output.hidden = false;
-    output.textContent = "gapless" in way.dataset ? "none here" : `${gap.value} ms`;
-    gap.disabled = "gapless" in way.dataset;
+    output.textContent = gapless ? "no gap" : `${gap.value} ms`;
+    gap.parentElement.classList.toggle("idle", gapless); // not disabled: a form leaves out what is
   }
 
   // The steps of a race, in the order of the events.
@@ -111,7 +112,7 @@
         body: new URLSearchParams(new FormData(form)),
         headers: { Accept: "application/json" },
       });
-      if (answer.ok) return;
+      if (answer.ok) return sheet.scrollIntoView({ block: "nearest", behavior: calm.matches ? "auto" : "smooth" });
       notNow.textContent = (await answer.json()).detail;
     } catch {
       notNow.textContent = "The server does not answer.";
