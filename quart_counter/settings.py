@@ -227,8 +227,10 @@ def _check_demo(settings: Settings) -> None:
         return
     if settings.workers > 1:
         raise ConfigurationError("the demo is served by one worker, which starts others by itself: leave out --workers")
-    if settings.tokens:
-        raise ConfigurationError("the demo asks nobody for a token: leave out --tokens, or --demo")
+    for name in ("tokens", "rate", "max_in_flight"):
+        if getattr(settings, name):
+            flag = name.replace("_", "-")
+            raise ConfigurationError(f"the demo lets 100 clients in at once, whoever they are: leave out --{flag}")
 
 
 def _check_secret(settings: Settings) -> None:

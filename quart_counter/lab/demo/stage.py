@@ -40,7 +40,7 @@ class Child:
             *(sys.executable, "-m", "quart_counter.lab.demo.runner"),
             stdin=asyncio.subprocess.PIPE,  # its end tells the child that we are gone
             stdout=asyncio.subprocess.PIPE,
-            process_group=0,  # out of reach of the terminal's Ctrl-C
+            start_new_session=True,  # out of reach of the terminal's Ctrl-C; uvloop knows no process_group
         )
         child = cls(process, "")
         try:
@@ -157,6 +157,8 @@ class Stage:
             race.failed = "the process that sends the requests has ended; press again, it is started anew"
         except asyncio.CancelledError:
             race.failed = "the server stops"
+        except Exception as bug:  # whoever pressed the button waits for an answer
+            race.failed = f"a bug in the demo ({bug!r})"
         if race.failed:
             await self._end_child()
         race.tell("end", {"html": await self._tell_result(race), "race": race.id})
@@ -189,5 +191,6 @@ class Stage:
             return
         if not starting.done():
             starting.cancel()
-        with suppress(asyncio.CancelledError, EOFError, OSError):
-            await (await starting).end()
+        await asyncio.wait([starting])
+        if not starting.cancelled() and starting.exception() is None:
+            await starting.result().end()
