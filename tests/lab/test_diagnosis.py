@@ -188,6 +188,17 @@ def test_threads_in_step_are_no_processes():
     assert told(at_once(*(n for n in range(1, 11) for _ in range(4)))).kind == "lost_update"
 
 
+def test_a_slow_writer_is_no_process():
+    """One that read 2, was held up, and wrote 3 when the others were at 12: they count on from there."""
+    assert told(at_once(*range(1, 13), 3, *range(4, 12))).kind == "lost_update"
+
+
+def test_processes_that_counted_before_the_race_are_processes():
+    """They do not begin at 1, and one of them comes to where the other began."""
+    numbers = [number for pair in zip(range(57, 97), range(80, 120), strict=True) for number in pair]
+    assert told(at_once(*numbers), start=56).kind == "per_process"
+
+
 def test_a_failed_request_explains_only_a_hole_of_its_time():
     """One sent after all answers took none of the numbers before them."""
     assert told([*row(1, 2, 4, 5), failed(90, 95)]).kind == "double_apply"

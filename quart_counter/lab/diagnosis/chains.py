@@ -16,7 +16,8 @@ from quart_counter.lab.history import Operation
 Chain: TypeAlias = list[Operation]
 NEVER: Final = 1 << 80  # further than any clock goes
 TOLERATED: Final = 0.1  # of the answers of a chain may be guessed into the wrong one
-OVERTAKEN: Final = 0.2  # as measured by _mixed: answers that overtake each other on the way
+OVERTAKEN: Final = 0.2  # of the pairs among neighbours in time
+CROWD: Final = 10  # neighbours that overtake each other
 
 
 def fewest(answers: Iterable[Operation]) -> int:
@@ -109,14 +110,14 @@ def in_order(chain: Chain) -> bool:
 
 def one_after_the_other(line: Sequence[Chain]) -> bool:
     """Whether each chain had (all but) ended when the next began, by the times of return."""
-    return all(_mixed(before, after) <= OVERTAKEN for before, after in pairwise(line))
+    return all(_apart(before, after) for before, after in pairwise(line))
 
 
-def _mixed(before: Chain, after: Chain) -> float:
-    """How much two chains ran side by side: pairs that returned in the other order, to the square of the shorter one.
+def _apart(before: Chain, after: Chain) -> bool:
+    """Whether few pairs, one of each chain, returned in the other order: no more than requests overtake each other.
 
-    Chains apart have 0, chains side by side about a half. (To all pairs would be no measure: a short chain beside a
-    long one leaves most of them in order.)
+    Side by side it would be half of all pairs, or of those of the time that they share. (To all pairs is no measure: a
+    short chain beside a long one leaves most of them in order.)
     """
     moments = sorted([(RET(one), True) for one in before] + [(RET(one), False) for one in after])
     inverted = seen = 0
@@ -125,4 +126,5 @@ def _mixed(before: Chain, after: Chain) -> float:
             inverted += seen
         else:
             seen += 1
-    return inverted / min(len(before), len(after)) ** 2
+    shorter = min(len(before), len(after))
+    return inverted <= OVERTAKEN * shorter * min(shorter, CROWD)

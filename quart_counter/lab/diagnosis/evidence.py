@@ -93,6 +93,11 @@ class Evidence:
         found = chains(self.answers)
         return found if all(map(in_order, found)) else []
 
+    def begins_by_itself(self, chain: Chain) -> bool:
+        """Whether nobody had been given the number before its first: else somebody read that and added to it."""
+        first = chain[0]
+        return not any(VALUE(op) == VALUE(first) - 1 and RET(op) < RET(first) for op in self.answers)
+
     @cached_property
     def disorder(self) -> float:
         """How far from its place by value an answer returned, on average, as a share of all of them."""
