@@ -1,0 +1,84 @@
+"""Every example raced by the real command: each right or wrong in its one way, and told so.
+
+pytest -m soak tests/lab/test_zoo.py     ten fresh runs of each that is wrong, twenty of each that is right
+"""
+
+import ast
+import os
+import shutil
+
+import pytest
+from zoo import EXAMPLES, App, Raced, run, the_zoo
+
+from quart_counter.lab.diagnosis import KINDS
+
+ZOO = the_zoo()
+STATUS = {"NO_RACE_SEEN": 0, "RACY": 1}
+FASTEST_TOLD_S = 10.0  # the promise for an idle machine
+SHARED = {"django_project.py", "zoo.toml"}
+
+
+def needs_node(app):
+    """Skip without Node, or fail where every server must be there (as in CI)."""
+    if app.start.startswith("node ") and shutil.which("node") is None:
+        give_up = pytest.fail if os.environ.get("QUART_COUNTER_REQUIRE_SERVERS") == "1" else pytest.skip
+        give_up("no Node on this machine: `apt-get install nodejs` mends it")
+
+
+@pytest.fixture
+def postgres(request) -> str:
+    """The address of the shared PostgreSQL, for those that need one."""
+    return request.getfixturevalue("postgres_server").url if request.param else ""
+
+
+def params(apps):
+    return [pytest.param(app, app.needs_postgres, id=app.name) for app in apps]
+
+
+def as_expected(app: App, raced: Raced):
+    """Verdict, kind and status; what was said otherwise is shown."""
+    assert raced.outcome == app.expected, raced.row
+    assert raced.status == STATUS[app.verdict], raced.errors
+    if app.verdict == "RACY":
+        assert raced.row["diagnosis"]["sentence"].count("looks like") == 1
+        assert len(raced.row["diagnosis"]["witness"]) in (2, 3)
+
+
+@pytest.mark.parametrize(("app", "postgres"), params(ZOO), indirect=["postgres"])
+def test_the_race_tells_what_it_is(app, postgres):
+    """Started as its docstring says, raced once."""
+    needs_node(app)
+    as_expected(app, run(app, postgres))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("app", "postgres"), params(ZOO), indirect=["postgres"])
+def test_the_race_tells_it_every_time(app, postgres):
+    """No wrong app gets away, and no right one is accused, in fresh runs of less than ten seconds each."""
+    needs_node(app)
+    for _ in range(20 if app.verdict == "NO_RACE_SEEN" else 10):
+        raced = run(app, postgres)
+        as_expected(app, raced)
+        assert raced.seconds < FASTEST_TOLD_S
+
+
+def test_the_zoo_has_every_kind():
+    """At least sixteen apps, all diagnoses that have a name, both verdicts, and Node."""
+    assert len({app.start.split()[-1] for app in ZOO}) >= 16
+    assert {app.looks_like for app in ZOO} == {*KINDS, None} - {"unclear"}
+    assert {app.verdict == "RACY" for app in ZOO if app.start.startswith("node")} == {True, False}
+    assert all((app.verdict == "RACY") == (app.looks_like is not None) for app in ZOO)
+
+
+@pytest.mark.parametrize("file", sorted({file.name for file in EXAMPLES.glob("*.*")} - SHARED))
+def test_every_example_says_what_it_is_and_is_raced(file):
+    """Its first line begins with its one way of being right or wrong; then comes how it is started."""
+    text = (EXAMPLES / file).read_text()
+    told = ast.get_docstring(ast.parse(text)) if file.endswith(".py") else text.replace("// ", "")
+    starts = [app.start for app in ZOO if file.partition(".")[0] in app.start]
+    assert told.startswith(("Right", "Wrong", "The question's own app, right"))
+    assert starts
+    for start in starts:
+        command = " ".join(word for word in start.split() if "{" not in word and word not in ("-b", "--port"))
+        assert {word for word in command.split() if not word.isdigit()} <= set(told.split()), command

@@ -1,0 +1,140 @@
+"""The examples as their readers start them: each on a port and in a folder of its own, stopped with all its children.
+
+python tests/lab/zoo.py [--runs 10] [NAME]...     race them, print what became of each run
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from quart_counter.local.postgres import private_postgres
+from quart_counter.local.process import LocalServer, Probe, free_port
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+BIN = Path(sys.executable).parent
+KNOCK = b"GET /is-it-up HTTP/1.0\r\n\r\n"  # counted by none of them
+LONGEST_S = 60.0
+
+
+@dataclass(frozen=True)
+class App:
+    """One entry of zoo.toml."""
+
+    name: str
+    start: str
+    path: str
+    verdict: str
+    method: str = "POST"
+    race: str = ""
+    looks_like: str | None = None
+
+    @property
+    def expected(self) -> tuple[str, str | None]:
+        return self.verdict, self.looks_like
+
+    @property
+    def needs_postgres(self) -> bool:
+        return "{postgres}" in self.start
+
+    def served(self, port: int, postgres: str) -> LocalServer:
+        """The app, from `with` to the end of the block."""
+        start = self.start.format(port=port, postgres=postgres)
+        line = (
+            f"cp -r {shlex.quote(str(EXAMPLES))}/*.* . && export PATH={shlex.quote(str(BIN))}:$PATH && exec env {start}"
+        )
+        return LocalServer(
+            self.name,
+            ["/bin/sh", "-c", line],
+            url=f"http://127.0.0.1:{port}{self.path}",
+            probe=Probe(port, KNOCK, b"HTTP/1"),
+        )
+
+
+def the_zoo() -> list[App]:
+    document: Mapping[str, dict[str, str]] = tomllib.loads((EXAMPLES / "zoo.toml").read_text())
+    return [App(name=name, **entry) for name, entry in document.items()]
+
+
+@dataclass(frozen=True)
+class Raced:
+    """What `quart-counter race URL --json` said, and how long that took."""
+
+    status: int
+    row: Mapping[str, Any]
+    seconds: float
+    errors: str
+
+    @property
+    def outcome(self) -> tuple[str, str | None]:
+        diagnosis = self.row.get("diagnosis")
+        return self.row["verdict"], diagnosis and diagnosis["kind"]
+
+
+def race(app: App, port: int) -> Raced:
+    """Race it as a user would."""
+    arguments = [f"http://127.0.0.1:{port}{app.path}", "--method", app.method, *app.race.format(port=port).split()]
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "quart_counter", "race", *arguments, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+    )
+    rows = json.loads(done.stdout)["rows"] if done.stdout else [{"verdict": "nothing"}]
+    return Raced(done.returncode, rows[0], time.monotonic() - began, done.stderr)
+
+
+@contextmanager
+def postgres_for(apps: list[App]) -> Iterator[str]:
+    """A PostgreSQL if one of them needs it."""
+    if any(app.needs_postgres for app in apps):
+        with private_postgres() as server:
+            yield server.url
+    else:
+        yield ""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=1, help="of each app  [default: 1]")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    given = parser.parse_args()
+    apps = [app for app in the_zoo() if not given.names or app.name in given.names]
+    wrong = 0
+    with postgres_for(apps) as postgres:
+        for app in apps:
+            wrong += tell(app, [run(app, postgres) for _ in range(given.runs)])
+    return 1 if wrong else 0
+
+
+def run(app: App, postgres: str) -> Raced:
+    port = free_port()
+    with app.served(port, postgres):
+        return race(app, port)
+
+
+def tell(app: App, runs: list[Raced]) -> bool:
+    """Print one line an app; True when a run was not as expected."""
+    seen = Counter(one.outcome for one in runs)
+    slowest = max(one.seconds for one in runs)
+    outcomes = ", ".join(f"{often} x {' '.join(filter(None, outcome))}" for outcome, often in seen.items())
+    doubt = "" if set(seen) == {app.expected} else "  NOT AS EXPECTED"
+    click.echo(f"{app.name:24} {outcomes:32} slowest {slowest:4.1f} s{doubt}")
+    return set(seen) != {app.expected}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
