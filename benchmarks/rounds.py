@@ -68,7 +68,7 @@ class Record:
     @property
     def client_bound(self) -> bool:
         """Whether wrk was the limit, so that this is no speed of the server's."""
-        return self.client_busy > BUSY_CLIENT
+        return bool(self.rounds) and self.client_busy > BUSY_CLIENT
 
 
 def alternate(
