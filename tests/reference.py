@@ -140,8 +140,8 @@ def described() -> dict[str, Any]:
 
 def routes() -> Iterator[str]:
     yield (
-        "`/openapi.json` has all of it with schemas and examples, `/docs` shows that; any path may also answer 401 "
-        "and 403 (tokens), 404, 405, 500."
+        "`/openapi.json` has all of it with schemas and examples, `/docs` shows that; any path may also answer 401 and "
+        "403 (tokens), 404, 405, 429 and 503 (limits), 500."
     )
     yield table(
         ("route", "what it does", "answers"),
