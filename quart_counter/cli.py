@@ -91,7 +91,12 @@ def serve(with_redis: bool, config_file: str | None, **given: Any) -> None:
 
 @main.group()
 def token() -> None:
-    """Tokens, for a service that asks who is there: serve --tokens FILE."""
+    """Tokens, for a service that asks who is there.
+
+    \b
+    quart-counter token new --scope admin --file tokens
+    quart-counter serve --tokens tokens
+    """
 
 
 @token.command("new")

@@ -119,10 +119,12 @@ class Names:
     async def _one_at_a_time(self, name: str) -> AsyncIterator[None]:
         """A hundred requests at once that begin one counter need one place, not a hundred."""
         lock = self._beginning.setdefault(name, asyncio.Lock())
-        async with lock:
-            yield
-        if not lock.locked() and self._beginning.get(name) is lock:
-            del self._beginning[name]
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked() and self._beginning.get(name) is lock:
+                del self._beginning[name]
 
     async def recount(self, pause_s: float = 0.0) -> None:
         """Set the number of places taken to the number of names there are, unless that changed meanwhile.

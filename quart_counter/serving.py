@@ -137,7 +137,7 @@ def banner(settings: Settings, service: Service) -> str:
         f"  number shared   by {SHARED_BY[promises['scope']]}",
         f"  survives        {SURVIVES[promises['durable']]}",
         *(f"  note            {note}" for note in promises["notes"]),
-        f"  try             curl -X POST {service.url}/counters/tickets/increment",
+        f"  try             curl -X POST {_token_of(settings)}{service.url}/counters/tickets/increment",
         *([f"  demo            {service.url}/demo"] if settings.demo else []),
     ]
     return "\n".join(lines)
@@ -147,6 +147,10 @@ def _open_to(settings: Settings) -> str:
     if settings.tokens:
         return "clients with a token"
     return "whoever reaches it, without a token" if settings.open else "this machine, without a token"
+
+
+def _token_of(settings: Settings) -> str:
+    return '-H "Authorization: Bearer $TOKEN" ' if settings.tokens else ""
 
 
 def without_secret(url: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
-from quart import request
+from quart import has_request_context, request, websocket
 from quart.sessions import SecureCookieSessionInterface
 
 from quart_counter.web.parse import RawHeaders
@@ -53,4 +53,4 @@ class Cookies(SecureCookieSessionInterface):
 
     def get_cookie_secure(self, app: Any) -> bool:
         """Whether the cookie is for TLS only."""
-        return request.scheme == "https"
+        return (request if has_request_context() else websocket).scheme in ("https", "wss")
