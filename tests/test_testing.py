@@ -4,6 +4,7 @@ import asyncio
 import re
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 from e2e.raw import hypercorn
@@ -253,3 +254,29 @@ def test_the_fixture_runs_where_no_loop_does(race, wrong):
 
 async def test_the_fixture_is_awaited_where_a_loop_runs(race):
     assert (await race(counting(), "POST /tickets", clients=3)).verdict == "NO_RACE_SEEN"
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "test-your-own-app.md"
+
+
+async def test_the_page_is_true():
+    """Its tests pass on a right app; on a racy one the first fails as the page shows it, but for the times."""
+    first, second, plugin = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
+    right, racy = {"app": counting()}, {"app": counting(pause=True)}
+    exec(first + second + plugin, right)  # the page's own words
+    assert right["pytest_plugins"] == ["quart_counter.pytest_plugin"]
+    await right["test_tickets"]()
+    right["app"].number = None
+    await right["test_tickets_of_each_client"]()
+    exec(first, racy)
+    with pytest.raises(AssertionError) as failure:
+        await racy["test_tickets"]()
+    (shown,) = re.findall(r"^```text\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
+    assert untimed(line.removeprefix("E") for line in shown.splitlines()) == untimed(
+        f"AssertionError: {failure.value}".splitlines()
+    )
+
+
+def untimed(lines):
+    """The lines without those whose columns follow the clock."""
+    return [line.strip() for line in lines if not re.search(r"\|--|\d ms|^ *0 ", line)]
