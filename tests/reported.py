@@ -8,6 +8,8 @@ from typing import Any
 
 from quart_counter.lab.checker import check
 from quart_counter.lab.history import Operation, max_in_flight, to_document
+from quart_counter.lab.html.calls import Call
+from quart_counter.lab.html.calls import calls as calls_of
 from quart_counter.lab.race import Entry, Row
 
 MS = 10**6
@@ -47,9 +49,9 @@ def row(operations: Sequence[Operation], *, mode: str = "lock", owners: Sequence
 def apart(each: int = 6, more: int = 4) -> Row:
     """Two processes that count alone: one answers `each` clients, the other `more` besides."""
     first = [add(n, n, 40 + 5 * n, n + 1) for n in range(each + more)]
-    second = [add(100 + n, 2 + n, 42 + 5 * n, n + 1) for n in range(each)]
+    second = [add(100 + n, 2 + n, 42 + 8 * n, n + 1) for n in range(each)]
     owners = [11] * len(first) + [22] * len(second)
-    return row([*first, *second, read(999, 200, 210, each)], owners=owners)
+    return row([*first, *second, read(999, 900, 910, each)], owners=owners)
 
 
 def right(clients: int = 12, rounds: int = 1) -> Row:
@@ -95,3 +97,8 @@ class Foreign:
             "troubles": {},
             **self.told,
         }
+
+
+def calls(of: Any) -> Sequence[Call]:
+    """Its calls, with the judge's witness."""
+    return calls_of(of.operations, getattr(of, "owners", {}), of.document()["witness"])

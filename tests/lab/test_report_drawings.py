@@ -1,10 +1,9 @@
 """The drawings of a page: the witness among its neighbours, the latencies, and what was under way."""
 
 import pytest
-from reported import MS, Foreign, add, apart, read, right, row
+from reported import MS, Foreign, add, apart, calls, read, right, row
 
 from quart_counter.lab.history import max_in_flight
-from quart_counter.lab.html.calls import calls
 from quart_counter.lab.html.lanes import LANES, lanes
 from quart_counter.lab.html.plots import COLUMNS, DOTS, latency, overlap
 from quart_counter.lab.html.scale import Scale, percent, round_step

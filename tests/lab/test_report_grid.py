@@ -1,9 +1,9 @@
 """The grid of a page: each number once, more than once or never, and never more cells than can be looked at."""
 
 import pytest
-from reported import Foreign, add, apart, read, right, row
+from reported import Foreign, add, apart, calls, read, right, row
 
-from quart_counter.lab.html.calls import calls, owners
+from quart_counter.lab.html.calls import owners
 from quart_counter.lab.html.grid import BLOCKS, LARGE, SMALL, grid
 
 

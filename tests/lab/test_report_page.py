@@ -17,6 +17,7 @@ from quart_counter.errors import ConfigurationError
 from quart_counter.lab import report
 from quart_counter.lab.html import page
 from quart_counter.lab.html.file import PageFile
+from quart_counter.lab.html.page import Sheet
 
 VOID = {"meta", "link", "br", "input"}
 LOADS = {"src", "srcset", "data", "poster", "action", "background", "ping"}
@@ -126,10 +127,21 @@ def test_what_others_said_is_text_and_nothing_else():
 def test_it_tells_the_verdict_the_environment_and_the_command():
     texts = " ".join(Reader(page([apart()], when=datetime(2026, 11, 21, 18, 5, tzinfo=UTC))).texts)
     assert "RACY" in texts
-    assert "6 answers repeat a number already handed out and 10 increments are lost." in texts
+    assert "2 processes, each with its own counter." in texts
+    assert "Likely cause the number is kept in the memory of a process" in " ".join(texts.split())
     assert "quart-counter race lock --workers 2 --clients 16 --requests 16" in texts
     assert "2026-11-21 18:05 UTC" in texts
     assert "CPython" in texts or "PyPy" in texts
+
+
+def test_a_diagnosis_shows_its_own_witness():
+    """The page looks for one itself where the row brings none; no race, no diagnosis."""
+    sheet = Sheet(apart(), 1)
+    told = sheet.document["diagnosis"]
+    assert told["kind"] == "per_process"
+    drawn = {(bar.call.client, bar.call.value) for bar in sheet.lanes.bars if bar.call.witness}
+    assert drawn == {(operation["process"], operation["value"]) for operation in told["witness"]}
+    assert Sheet(right(), 1).document["diagnosis"] is None
 
 
 def test_no_speed_is_told_of_wrong_answers():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any, Final, NamedTuple
 
@@ -59,15 +59,18 @@ class Call(NamedTuple):
         return f"{self.who}: {self.op} at {elapsed(self.start)}, {told} at {elapsed(self.end)}"
 
 
-def calls(row: Any) -> Sequence[Call]:
-    """Every operation of a row, in the order of the calls."""
-    operations: Sequence[Operation] = row.operations
-    owned: Mapping[int, int] = getattr(row, "owners", {})
+def calls(
+    operations: Sequence[Operation], owned: Mapping[int, int], witness: Iterable[Mapping[str, Any]]
+) -> Sequence[Call]:
+    """Every operation, in the order of the calls. `owned`: the process id of each, by its index, where it is known.
+
+    `witness`: those to look at, as documents.
+    """
     letters = owners([owned[i] for i in sorted(owned)])
-    witness = {(told["process"], told["call"]) for told in row.document().get("witness", ())}
+    seen = {(told["process"], told["call"]) for told in witness}
     zero = min((operation.call for operation in operations), default=0)
-    seen = [_call(op, zero, letters.get(owned.get(i, 0)), witness) for i, op in enumerate(operations)]
-    return sorted(seen, key=lambda call: call.start)
+    called = [_call(op, zero, letters.get(owned.get(i, 0)), seen) for i, op in enumerate(operations)]
+    return sorted(called, key=lambda call: call.start)
 
 
 def owners(pids: Sequence[int]) -> dict[int, Owner]:
@@ -86,7 +89,6 @@ def _letters() -> Iterator[str]:
         yield from (f"{letter}{round_}" for letter in ascii_uppercase)
 
 
-def _call(op: Operation, zero: int, owner: Owner | None, witness: set[tuple[int, int]]) -> Call:
+def _call(op: Operation, zero: int, owner: Owner | None, seen: set[tuple[int, int]]) -> Call:
     end = None if op.ret is None else op.ret - zero
-    seen = (op.process, op.call) in witness
-    return Call(op.process, op.op, op.call - zero, end, op.outcome, op.value, owner, seen)
+    return Call(op.process, op.op, op.call - zero, end, op.outcome, op.value, owner, (op.process, op.call) in seen)

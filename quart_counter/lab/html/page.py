@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from quart_counter.lab.diagnosis import diagnose
+from quart_counter.lab.history import to_document
 from quart_counter.lab.html import setting, words
 from quart_counter.lab.html.calls import Call, Owner, calls
 from quart_counter.lab.html.grid import Grid, grid
@@ -33,14 +35,20 @@ class Sheet:
     typed: Sequence[str] = ()
 
     @cached_property
-    def document(self) -> dict[str, Any]:
-        """The JSON contract."""
-        return dict(self.row.document())
+    def document(self) -> Mapping[str, Any]:
+        """The JSON contract, with a diagnosis where it has none and the row can be given one."""
+        document = self.row.document()
+        judged = getattr(self.row, "judged", None)
+        if "diagnosis" in document or judged is None or document["verdict"] != "RACY":
+            return {"diagnosis": None, **document}
+        told = diagnose(self.row.operations, judged, start=0)
+        return {**document, "diagnosis": told and {**told._asdict(), "witness": list(map(to_document, told.witness))}}
 
     @cached_property
     def calls(self) -> Sequence[Call]:
         """Every recorded call."""
-        return calls(self.row)
+        told = (self.document["diagnosis"] or self.document).get("witness", ())
+        return calls(self.row.operations, getattr(self.row, "owners", {}), told)
 
     @property
     def id(self) -> str:

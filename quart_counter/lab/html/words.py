@@ -63,7 +63,7 @@ def verdict(document: Document) -> str:
     ok, most = document.get("ok", 0), document.get("max_in_flight", 0)
     match document.get("verdict"):
         case "RACY":
-            return _sentence(_found(document))
+            return _found(document)
         case "SAFE":
             return f"{plural(ok, 'request')}, up to {most} at the same moment, and each got a number of its own."
         case "SCOPED":
@@ -74,13 +74,13 @@ def verdict(document: Document) -> str:
 
 
 def _found(document: Document) -> str:
-    """The two worst things found."""
-    found = [
+    """The two worst of the anomalies, in one sentence."""
+    told = [
         (one if document[name] == 1 else many).format(document[name])
         for name, (one, many) in _FOUND.items()
         if document.get(name)
     ]
-    return " and ".join(found[:2]) or "no order of the calls explains the answers"
+    return _sentence(" and ".join(told[:2]) or "no order of the calls explains the answers")
 
 
 def _open(document: Document, ok: int, most: int) -> str:
