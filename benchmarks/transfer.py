@@ -4,7 +4,7 @@
     python benchmarks/transfer.py 5000 sqlite      # so many, in one of them
 
 Each command runs as users run it, in a process of its own; `MB` is the peak memory of that process, and `again` is the
-same import a second time, which finds every counter there already. Redis is a private one with `appendfsync always`.
+same import a second time, which finds every counter there already. Redis is a private one with `appendfsync everysec`.
 No time is printed unless the file that came out is, byte for byte, the one that went in.
 """
 
@@ -40,7 +40,7 @@ def fresh(store: str, folder: Path) -> Iterator[str]:
     if store == "sqlite":
         yield f"sqlite:{folder}/counters.db"
         return
-    with private_redis(appendonly="always") as server:
+    with private_redis(appendonly="everysec") as server:
         yield server.url
 
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
@@ -212,6 +214,10 @@ def test_from_a_query_in_postgres(postgres_server):
     assert (written.exit_code, "cannot execute CREATE TABLE in a read-only transaction" in written.stderr) == (2, True)
 
 
+# What the store has is there before we can hear of it, so the flush under way may be told, or not.
+TOLD = r"{begins}(512|0) counters imported into {place}: \1 new, and perhaps some of the next 512\. "
+
+
 def test_ctrl_c_is_heard_while_standard_input_is_silent_and_the_rest_goes_in_later():
     rows = [Row(f"c{i:04}", i, 1) for i in range(1000)]
     with subprocess.Popen(
@@ -222,9 +228,8 @@ def test_ctrl_c_is_heard_while_standard_input_is_silent_and_the_rest_goes_in_lat
         wait_for_counters(512)
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 3
-        assert (
-            b"interrupted: 512 counters imported into sqlite:counters.db: 512 new, and perhaps" in process.stderr.read()
-        )
+        said = process.stderr.read().decode()
+        assert re.match(TOLD.format(begins="interrupted: ", place="sqlite:counters.db"), said)
         process.stdin.close()
     assert run("import", "-", *STORE, lines=lines(rows)).stdout.endswith(": 488 new, 512 there already\n")
     assert run("export", *STORE).stdout_bytes == lines(rows)
@@ -238,7 +243,8 @@ def wait_for_counters(number: int) -> None:
                 if db.execute("SELECT count(*) FROM counters").fetchone() == (number,):
                     return
         except sqlite3.OperationalError:
-            pass
+            pass  # it is not there yet
+        time.sleep(0.01)
 
 
 def test_a_store_that_dies_meanwhile_is_told_and_the_rest_goes_in_when_it_is_back():
@@ -251,14 +257,13 @@ def test_a_store_that_dies_meanwhile_is_told_and_the_rest_goes_in_when_it_is_bac
             process.stdin.write(lines(rows[:700]))
             process.stdin.flush()
             while client.zcard("qc:names") < 512:
-                pass  # the test's own timeout ends this if they never come
+                time.sleep(0.01)  # the test's own timeout ends this if they never come
             server.kill()
             process.stdin.write(lines(rows[700:]))
             process.stdin.close()
             said = process.stderr.read().decode()
             assert process.wait(20) == 2
-        assert said.startswith("Error: Redis does not answer")
-        assert "512 counters imported into redis://" in said
+        assert re.match(TOLD.format(begins=r"Error: Redis does not answer .*\n", place="redis://.*"), said)
         assert "When it is back, run the same command again" in said
         server.start()
         assert run("import", "-", "--url", server.url, lines=lines(rows)).stdout.endswith(
