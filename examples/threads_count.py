@@ -12,7 +12,7 @@ numbers = itertools.count(1)
 
 class Visits(BaseHTTPRequestHandler):
     def do_POST(self):
-        body = f"{next(numbers)}\n".encode()
+        body = f"You are number {next(numbers)}\n".encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -5,17 +5,21 @@ pytest -m soak tests/lab/test_zoo.py     ten fresh runs of each that is wrong, t
 
 import ast
 import os
+import re
 import shutil
 
 import pytest
-from zoo import EXAMPLES, App, Raced, run, the_zoo
+from zoo import EXAMPLES, App, Raced, command, kinds, run, table, the_zoo
 
 from quart_counter.lab.diagnosis import KINDS
+from quart_counter.local.process import free_port
 
 ZOO = the_zoo()
 STATUS = {"NO_RACE_SEEN": 0, "RACY": 1}
 FASTEST_TOLD_S = 10.0  # the promise for an idle machine
 SHARED = {"django_project.py", "zoo.toml"}
+PAGE = EXAMPLES.parent / "docs" / "race-your-own-app.md"
+UPDATE = "print them with: python tests/lab/zoo.py --markdown"
 
 
 def needs_node(app):
@@ -76,9 +80,32 @@ def test_every_example_says_what_it_is_and_is_raced(file):
     """Its first line begins with its one way of being right or wrong; then comes how it is started."""
     text = (EXAMPLES / file).read_text()
     told = ast.get_docstring(ast.parse(text)) if file.endswith(".py") else text.replace("// ", "")
-    starts = [app.start for app in ZOO if file.partition(".")[0] in app.start]
+    starts = [app.start for app in ZOO if app.file == file]
     assert told.startswith(("Right", "Wrong", "The question's own app, right"))
     assert starts
     for start in starts:
         command = " ".join(word for word in start.split() if "{" not in word and word not in ("-b", "--port"))
         assert {word for word in command.split() if not word.isdigit()} <= set(told.split()), command
+
+
+def test_the_page_shows_the_tables_and_the_output():
+    """What docs/race-your-own-app.md prints is printed here: the tables to the letter."""
+    page = PAGE.read_text()
+    assert kinds() in page, UPDATE
+    assert table() in page, UPDATE
+
+
+@pytest.mark.parametrize(("file", "options"), [("threads_pause.py", []), ("threads_count.py", ["--repeat", "10"])])
+def test_the_page_shows_what_is_said(file, options):
+    """The output is what the command says, in all but its figures."""
+    (shown,) = re.findall(rf"<!-- raced: {file} -->\n```text\n(.*?)```", PAGE.read_text(), re.S)
+    (app,) = [app for app in ZOO if app.file == file]
+    port = free_port()
+    with app.served(port, ""):
+        said = command(f"http://127.0.0.1:{port}{app.path}", *options).stdout
+    assert without_figures(said) == without_figures(shown)
+
+
+def without_figures(text: str) -> list[str]:
+    """The words; no numbers, no units, no lanes."""
+    return [word for word in re.findall(r"[A-Za-z_]+", text) if word not in ("ms", "us", "s")]

@@ -5,6 +5,7 @@ python tests/lab/zoo.py [--runs 10] [NAME]...     race them, print what became o
 
 import argparse
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 
 import click
 
+from quart_counter.lab.diagnosis import CAUSES, KINDS, REMEDIES
 from quart_counter.local.postgres import private_postgres
 from quart_counter.local.process import LocalServer, Probe, free_port
 
@@ -26,6 +28,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 BIN = Path(sys.executable).parent
 KNOCK = b"GET /is-it-up HTTP/1.0\r\n\r\n"  # counted by none of them
 LONGEST_S = 60.0
+PORT = 8080  # as shown
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,12 @@ class App:
     @property
     def expected(self) -> tuple[str, str | None]:
         return self.verdict, self.looks_like
+
+    @property
+    def file(self) -> str:
+        """The example that it starts."""
+        (found,) = [file.name for file in EXAMPLES.glob("*.*") if re.search(rf"\b{file.stem}\b", self.start)]
+        return found
 
     @property
     def needs_postgres(self) -> bool:
@@ -84,17 +93,18 @@ class Raced:
 
 def race(app: App, port: int) -> Raced:
     """Race it as a user would."""
-    arguments = [f"http://127.0.0.1:{port}{app.path}", "--method", app.method, *app.race.format(port=port).split()]
     began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "quart_counter", "race", *arguments, "--json"],
-        capture_output=True,
-        text=True,
-        timeout=LONGEST_S,
-        check=False,
+    done = command(
+        f"http://127.0.0.1:{port}{app.path}", "--method", app.method, *app.race.format(port=port).split(), "--json"
     )
     rows = json.loads(done.stdout)["rows"] if done.stdout else [{"verdict": "nothing"}]
     return Raced(done.returncode, rows[0], time.monotonic() - began, done.stderr)
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`quart-counter race` to its end."""
+    line = [sys.executable, "-W", "error", "-m", "quart_counter", "race", *arguments]
+    return subprocess.run(line, capture_output=True, text=True, timeout=LONGEST_S, check=False)
 
 
 @contextmanager
@@ -111,13 +121,43 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=1, help="of each app  [default: 1]")
     parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--markdown", action="store_true", help="print the tables of the page, race nothing")
     given = parser.parse_args()
+    if given.markdown:
+        click.echo(f"{kinds()}\n\n{table()}")
+        return 0
     apps = [app for app in the_zoo() if not given.names or app.name in given.names]
     wrong = 0
     with postgres_for(apps) as postgres:
         for app in apps:
             wrong += tell(app, [run(app, postgres) for _ in range(given.runs)])
     return 1 if wrong else 0
+
+
+def words(kind: str | None) -> str:
+    """The kind as people say it."""
+    return (kind or "-").replace("someone_elses", "someone else's").replace("_", " ")
+
+
+def table() -> str:
+    """The zoo for its page: how each is started and raced, and what must be said of it."""
+    lines = ["| start | `quart-counter race` | verdict | looks like |", "|---|---|---|---|"]
+    for app in the_zoo():
+        start = app.start.format(port=PORT, postgres="...")
+        method = "" if app.method == "POST" else f" --method {app.method}"
+        asked = " ".join(f"{app.path}{method} {app.race.format(port=PORT)}".split())
+        lines.append(f"| `{start}` | `{asked}` | {app.verdict} | {words(app.looks_like)} |")
+    return "\n".join(lines)
+
+
+def kinds() -> str:
+    """What there is to read in a diagnosis, and which examples show it."""
+    lines = ["| looks like | likely cause | remedy | see |", "|---|---|---|---|"]
+    for kind in KINDS:
+        files = dict.fromkeys(app.file for app in the_zoo() if app.looks_like == kind)
+        see = ", ".join(f"[{file}](../examples/{file})" for file in files) or "-"
+        lines.append(f"| **{words(kind)}** | {CAUSES[kind]} | {REMEDIES[kind]} | {see} |")
+    return "\n".join(lines)
 
 
 def run(app: App, postgres: str) -> Raced:

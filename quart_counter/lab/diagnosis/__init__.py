@@ -24,7 +24,7 @@ from quart_counter.lab.diagnosis.kinds import RULES
 from quart_counter.lab.diagnosis.words import CAUSES, KINDS, REMEDIES, Diagnosis, Kind
 from quart_counter.lab.history import Operation
 
-__all__ = ["KINDS", "Diagnosis", "Kind", "diagnose"]
+__all__ = ["CAUSES", "KINDS", "REMEDIES", "Diagnosis", "Kind", "diagnose"]
 
 
 def diagnose(
