@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Final, NamedTuple
 
@@ -82,7 +83,11 @@ def _has_key(scope: Any) -> bool:
 
 def address_of(scope: Any) -> str:
     """Return whom a limit is for: an IPv4 address, or the /64 of an IPv6 one, which one client has to itself."""
-    host = (scope.get("client") or ("",))[0]
+    return _whose((scope.get("client") or ("",))[0])
+
+
+@lru_cache(maxsize=1024)
+def _whose(host: str) -> str:
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:

@@ -224,6 +224,15 @@ async def test_an_odd_target_is_what_it_was_judged_as(service: Served, target: s
         assert reply.status != 500
 
 
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("target", ["/events", "/counters", "/healthz"])
+async def test_a_websocket_is_no_way_in(service: Served, target: str) -> None:
+    upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
+    for who in ("none", "read-only"):
+        key = ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+        assert 400 <= (await asked(service, who, "GET", target, [*upgrade, key])).status < 500
+
+
 # Starting
 
 
