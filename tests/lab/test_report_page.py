@@ -127,7 +127,7 @@ def test_what_others_said_is_text_and_nothing_else():
 def test_it_tells_the_verdict_the_environment_and_the_command():
     texts = " ".join(Reader(page([apart()], when=datetime(2026, 11, 21, 18, 5, tzinfo=UTC))).texts)
     assert "RACY" in texts
-    assert "2 processes, each with its own counter." in texts
+    assert "Each of the 2 processes counted by itself: 1 to 10 and 1 to 6." in texts
     assert "Likely cause the number is kept in the memory of a process" in " ".join(texts.split())
     assert "quart-counter race lock --workers 2 --clients 16 --requests 16" in texts
     assert "2026-11-21 18:05 UTC" in texts
@@ -136,12 +136,25 @@ def test_it_tells_the_verdict_the_environment_and_the_command():
 
 def test_a_diagnosis_shows_its_own_witness():
     """The page looks for one itself where the row brings none; no race, no diagnosis."""
-    sheet = Sheet(apart(), 1)
+    sheet = Sheet(row([add(n, n, 40 + n, 1 + n // 2) for n in range(40)] + [read(99, 200, 201, 20)]), 1)
     told = sheet.document["diagnosis"]
-    assert told["kind"] == "per_process"
+    assert told["kind"] == "lost_update"
     drawn = {(bar.call.client, bar.call.value) for bar in sheet.lanes.bars if bar.call.witness}
     assert drawn == {(operation["process"], operation["value"]) for operation in told["witness"]}
     assert Sheet(right(), 1).document["diagnosis"] is None
+
+
+def test_processes_that_count_in_step_are_told_by_who_answered():
+    """From outside they look like lost updates, each number twice; but we know who answered."""
+    adds = [add(n, n, 40 + n, 1 + n // 2) for n in range(40)]
+    told = Sheet(row(adds, owners=[11, 22] * 20), 1).document["diagnosis"]
+    assert (told["kind"], told["sentence"]) == (
+        "per_process",
+        "each of the 2 processes counted by itself: 1 to 20 and 1 to 20",
+    )
+    mixed = Sheet(row(adds, owners=[11, 22, 22, 11] * 5 + [11] * 20), 1).document["diagnosis"]
+    assert mixed["kind"] != "per_process"
+    assert mixed["sentence"] != told["sentence"]
 
 
 def test_no_speed_is_told_of_wrong_answers():

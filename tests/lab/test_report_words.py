@@ -77,6 +77,10 @@ def test_an_address_is_shown_without_its_password():
         (["--header", "Cookie: session=hunter2"], ["--header", "Cookie: ..."]),
         (["--header", "Accept: text/plain"], ["--header", "Accept: text/plain"]),
         (["--body", '{"password": "hunter2"}'], ["--body", "..."]),
+        (
+            ["race", "http://127.0.0.1/n?a=1&api_key=hunter2&b=2#x"],
+            ["race", "http://127.0.0.1/n?a=1&api_key=...&b=2#x"],
+        ),
         (["--body", '{"by": 1}'], ["--body", '{"by": 1}']),
         (["--read", "http://bob:hunter2@127.0.0.1/n"], ["--read", "http://127.0.0.1/n"]),
     ],

@@ -5,6 +5,7 @@
 A row is whatever has a `document()` (the JSON contract) and `operations`; `owners` ({index of the operation: process
 id}) is used where it has them. The rooms, from the data to the page:
 
+    looks     what it looks like, also where the row does not say
     calls     the operations, with times from the first call on and a letter for each server process
     grid      each number a cell: once, more than once, never
     lanes     the calls around the witness

@@ -8,15 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import zip_longest
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from quart_counter.lab.diagnosis import diagnose
-from quart_counter.lab.history import to_document
-from quart_counter.lab.html import setting, words
+from quart_counter.lab.html import looks, setting, words
 from quart_counter.lab.html.calls import Call, Owner, calls
 from quart_counter.lab.html.grid import Grid, grid
 from quart_counter.lab.html.lanes import Lanes, lanes
@@ -36,13 +34,8 @@ class Sheet:
 
     @cached_property
     def document(self) -> Mapping[str, Any]:
-        """The JSON contract, with a diagnosis where it has none and the row can be given one."""
-        document = self.row.document()
-        judged = getattr(self.row, "judged", None)
-        if "diagnosis" in document or judged is None or document["verdict"] != "RACY":
-            return {"diagnosis": None, **document}
-        told = diagnose(self.row.operations, judged, start=0)
-        return {**document, "diagnosis": told and {**told._asdict(), "witness": list(map(to_document, told.witness))}}
+        """The JSON contract, with a reason and a diagnosis."""
+        return looks.document(self.row)
 
     @cached_property
     def calls(self) -> Sequence[Call]:
@@ -78,8 +71,7 @@ class Sheet:
     @property
     def reason(self) -> str:
         """The judge's own sentence about the witness."""
-        judged = getattr(getattr(self.row, "judged", None), "reason", "")
-        return words.reason(str(self.document.get("reason") or judged))
+        return words.reason(str(self.document["reason"]))
 
     @property
     def findings(self) -> Sequence[words.Finding]:
@@ -126,8 +118,8 @@ def page(
     `commands`: the words that repeat each race, where the document does not tell them all. `note`: what the reader has
     to know, as that it is partial.
     """
-    given = zip_longest(rows, commands, fillvalue=())
-    sheets = [Sheet(row, number, command) for number, (row, command) in enumerate(given, 1)]
+    given = chain(commands, repeat(()))
+    sheets = [Sheet(row, number, command) for number, (row, command) in enumerate(zip(rows, given, strict=False), 1)]
     style, script = _inside("report.css"), _inside("report.js")
     template = _templates().get_template("report.html")
     return template.render(

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-from quart_counter.lab.html.words import shown_url
+from quart_counter.lab.html.words import HIDDEN, SECRET, shown_url
 
 PACKAGES: Final = {"quart-counter": "quart-counter", "quart": "Quart", "hypercorn": "Hypercorn", "httpx": "httpx"}
-HIDDEN: Final = "..."
-_SECRET: Final = re.compile(r"auth|cookie|token|secret|key|password|session|credential", re.IGNORECASE)
 
 
 def environment() -> Mapping[str, str]:
@@ -60,8 +57,8 @@ def shown(words: Sequence[str]) -> Sequence[str]:
 
 def _shown(flag: str, word: str) -> str:
     name = word.partition(":")[0]
-    if flag == "--header" and _SECRET.search(name):
+    if flag == "--header" and SECRET.search(name):
         return f"{name}: {HIDDEN}"
-    if flag == "--body" and _SECRET.search(word):
+    if flag == "--body" and SECRET.search(word):
         return HIDDEN
     return shown_url(word) if "://" in word else word

@@ -11,6 +11,11 @@ from quart_counter.lab.checker import ANOMALIES
 
 Document = Mapping[str, Any]
 
+HIDDEN: Final = "..."
+_NAME: Final = "auth|cookie|token|secret|key|password|session|credential|signature"
+SECRET: Final = re.compile(_NAME, re.IGNORECASE)
+_PARAMETER: Final = re.compile(rf"([?&][^=&#]*(?:{_NAME})[^=&#]*=)[^&#]*", re.IGNORECASE)
+
 MEANING: Final = {
     "duplicate": "answers that repeat a number which was already handed out",
     "skipped": "numbers below the final value that nobody was given",
@@ -88,7 +93,7 @@ def _open(document: Document, ok: int, most: int) -> str:
     if not ok:
         return "Not one request was answered with a number, so there is nothing to judge."
     if document.get("reason"):
-        return f"Nothing is proved: {document['reason']}."
+        return f"Nothing is proved: {_sentence(str(document['reason']), capital=False)}"
     unknown = document.get("unknown", 0)
     if unknown:
         return f"Nothing is proved: the outcome of {plural(unknown, 'request')} is unknown."
@@ -124,7 +129,8 @@ def summary(documents: Sequence[Document]) -> str:
 
 
 def shown_url(url: str) -> str:
-    """The address without a user's name and password: a page is made to be shown around."""
+    """The address without a user's name and password, and without secrets in its query: pages are shown around."""
+    url = _PARAMETER.sub(rf"\1{HIDDEN}", url)
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -139,6 +145,7 @@ def plural(count: int, word: str) -> str:
     return f"{count:,} {word}" + ("" if count == 1 else "s")
 
 
-def _sentence(text: str) -> str:
+def _sentence(text: str, *, capital: bool = True) -> str:
     text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    first = text[:1].upper() if capital else text[:1]
+    return first + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
