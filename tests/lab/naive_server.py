@@ -1,4 +1,4 @@
-"""A threaded server of the standard library, as anybody writes it: counts right at /right, wrong at /racy.
+"""A threaded server of the standard library, as anybody writes it: counts right at /right, wrong at /racy and /tight.
 
 Run as a process of its own; it prints its port.
 """
@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Numbers:
-    racy = right = 0
+    racy = tight = right = 0
     lock = threading.Lock()
 
 
@@ -18,6 +18,13 @@ def racy():
     time.sleep(0.002)  # a query, say
     Numbers.racy = seen + 1
     return Numbers.racy
+
+
+def tight():
+    seen = Numbers.tight
+    time.sleep(0)  # no longer than it takes to let another thread run
+    Numbers.tight = seen + 1
+    return seen + 1
 
 
 def right():
@@ -30,9 +37,9 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
-        if self.path not in ("/racy", "/right", "/two"):
+        if self.path not in ("/racy", "/tight", "/right", "/two"):
             return self.send_error(404)
-        number = racy() if self.path == "/racy" else right()
+        number = {"/racy": racy, "/tight": tight}.get(self.path, right)()
         self.answer(f'{{"value": {number}, "version": {number}}}' if self.path == "/two" else f"You are {number}!")
 
     def do_GET(self):
