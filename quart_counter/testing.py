@@ -62,7 +62,7 @@ async def race(
 
     Raises: ConfigurationError, if nothing answers, or answers no number.
     """
-    from quart_counter.lab.foreign import answers
+    from quart_counter.lab.foreign import answers, target
     from quart_counter.lab.foreign.race import Race
     from quart_counter.lab.foreign.row import Plan
 
@@ -79,7 +79,7 @@ async def race(
     asked = _composed(app_or_url, request, headers or {}, _bytes(body, json))
     async with _clients(app_or_url, asked, plan.clients, i_own, lifespan) as client:
         reader = None if read is None else client(_composed(app_or_url, f"GET {read}", headers or {}, b""))
-        where = urljoin(app_or_url, asked.path) if isinstance(app_or_url, str) else asked.path
+        where = target.shown(urljoin(app_or_url, asked.path)) if isinstance(app_or_url, str) else asked.path
         return await Race(where, asked.method, plan).run(partial(client, asked), reader)
 
 

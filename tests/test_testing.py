@@ -134,6 +134,20 @@ async def test_what_an_app_raises_is_told():
         await race(counting(), "POST /broken")
 
 
+async def test_what_an_app_does_after_its_answer_is_let_end():
+    """As background tasks do; the answer counts from when it is whole."""
+    done = []
+
+    async def works_on(scope, receive, send):
+        if scope["type"] == "http":
+            await asgi(scope, receive, send)
+            await asyncio.sleep(0.2)
+            done.append(1)
+
+    seen = await race(works_on, "POST /", clients=5, answer=r"regex:\d+", timeout_s=0.1)
+    assert (seen.verdict, seen.troubles, done) == ("NO_RACE_SEEN", {}, [1] * 5)
+
+
 async def test_an_app_that_hangs_is_cancelled():
     cancelled = []
 

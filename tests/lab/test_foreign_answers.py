@@ -181,6 +181,12 @@ def test_a_body_tells_its_kind_and_a_caller_may_tell_another(body, kind):
     assert [value for name, value in given.headers if name.lower() in ("content-type", "host")] == ["x/y", "other"]
 
 
+def test_a_password_is_sent_and_not_shown():
+    url = "http://me:p%40ss@127.0.0.1:5000/t?q=1"
+    aimed = target.aim(url, target.compose(url))
+    assert aimed.url == "http://127.0.0.1:5000/t?q=1"
+
+
 def test_a_get_carries_no_length():
     assert "Content-Length" not in dict(target.compose("http://h", "GET").headers)
     assert dict(target.compose("http://h", "PUT").headers)["Content-Length"] == "0"

@@ -28,14 +28,17 @@ class InsideClient:
     def __init__(self, app: App, request: Request, state: MutableMapping[str, Any]) -> None:
         self._app, self._request, self._state = app, request, state
         self._cookies = Cookies()
-        self._task: asyncio.Task[Answer] | None = None
         self._may_go = asyncio.Event()
+        self._answer: asyncio.Future[Answer] | None = None
+        self._tasks: list[asyncio.Task[None]] = []  # an app may work on after its answer
 
     async def ready(self, *, last: bool) -> bool:
         """Stand before the app."""
         self.hang_up()
         self._may_go = asyncio.Event()
-        self._task = asyncio.create_task(self._call(self._may_go))
+        self._answer = asyncio.get_running_loop().create_future()
+        self._tasks = [task for task in self._tasks if not task.done()]
+        self._tasks.append(asyncio.create_task(self._call(self._may_go, self._answer)))
         await asyncio.sleep(0)
         return False
 
@@ -44,36 +47,35 @@ class InsideClient:
         self._may_go.set()
 
     async def answer(self) -> Answer:
-        """Wait for the app to end. Raises: Lost, with what the app raised."""
-        assert self._task is not None
-        answer = await self._task
+        """Wait for the whole answer. Raises: Lost, with what the app raised."""
+        assert self._answer is not None
+        answer = await self._answer
         self._cookies.take(answer)
         return answer
 
     def hang_up(self) -> None:
         """Cancel the request, as servers do when a client leaves."""
-        if self._task is not None:
-            self._task.cancel()
-        self._task = None
+        if self._answer is not None and (self._answer.cancelled() or not self._answer.done()):
+            self._tasks[-1].cancel()
+        self._answer = None
 
     async def aclose(self) -> None:
-        """Cancel the request and see it end."""
-        task = self._task
+        """Cancel what is not answered, and wait for what works on."""
         self.hang_up()
-        if task is not None:
-            await asyncio.gather(task, return_exceptions=True)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=START_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _call(self, may_go: asyncio.Event) -> Answer:
+    async def _call(self, may_go: asyncio.Event, answer: asyncio.Future[Answer]) -> None:
         await may_go.wait()
-        exchange = _Exchange(self._request.body)
+        exchange = _Exchange(self._request.body, answer)
         try:
             await self._app(self._scope(), exchange.receive, exchange.send)
         except Exception as error:
-            if not exchange.ended:
-                raise Lost(f"the app raised {type(error).__name__}: {error}") from error
-        if not exchange.ended:
-            raise Lost("the app ended without an answer")
-        return exchange.answer
+            exchange.fail(f"the app raised {type(error).__name__}: {error}", error)
+        exchange.fail("the app ended without an answer")
 
     def _scope(self) -> MutableMapping[str, Any]:
         path, _, query = self._request.path.partition("?")
@@ -99,22 +101,25 @@ class InsideClient:
 class _Exchange:
     """What the server's side of one request says and hears."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, answer: asyncio.Future[Answer]) -> None:
         self._body: bytes | None = body
+        self._answer = answer
         self._gone = asyncio.Event()
         self._start: Message = {}
         self._parts: list[bytes] = []
 
-    @property
-    def ended(self) -> bool:
-        """Whether the answer is whole."""
-        return self._gone.is_set()
+    def fail(self, why: str, error: Exception | None = None) -> None:
+        """Say that no answer comes, if none has come."""
+        if not self._answer.done():
+            lost = Lost(why)
+            lost.__cause__ = error
+            self._answer.set_exception(lost)
 
-    @property
-    def answer(self) -> Answer:
-        """The answer, once it is whole."""
+    def _end(self) -> None:
+        self._gone.set()
         headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in self._start["headers"]]
-        return Answer(self._start["status"], headers, b"".join(self._parts))
+        if not self._answer.done():
+            self._answer.set_result(Answer(self._start["status"], headers, b"".join(self._parts)))
 
     async def receive(self) -> Message:
         """Give the body, then nothing until the answer is whole."""
@@ -131,7 +136,7 @@ class _Exchange:
         elif message["type"] == "http.response.body":
             self._parts.append(message.get("body", b""))
             if not message.get("more_body", False):
-                self._gone.set()
+                self._end()
 
 
 @asynccontextmanager

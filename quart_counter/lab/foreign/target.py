@@ -74,7 +74,13 @@ def aim(url: str, request: Request, owned: Collection[str] = ()) -> Target:
             f"{host} is not this machine, and a race is an attack on what is not yours: if it is yours, say "
             f"--i-own {host}"
         )
-    return Target(url, request, host, parts.scheme == "https", places)
+    return Target(shown(url), request, host, parts.scheme == "https", places)
+
+
+def shown(url: str) -> str:
+    """Return the URL as it may be shown around: without a name and a password in it."""
+    parts = _split(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def compose(url: str, method: str = "POST", headers: Iterable[Header] = (), body: bytes = b"") -> Request:

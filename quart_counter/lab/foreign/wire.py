@@ -37,19 +37,22 @@ class SocketClient:
 
     async def ready(self, *, last: bool) -> bool:
         """See Client."""
-        fresh = self._reader is None or self._reader.at_eof() or self._http.our_state is not h11.IDLE
+        fresh = not self._open or self._http.our_state is not h11.IDLE
         if fresh:
             self.hang_up()
             await self._connect()
         assert self._writer is not None
-        head, body = self._written(self._request, last)
+        try:
+            head, body = self._written(self._request, last)
+        except h11.LocalProtocolError as error:  # a cookie that no header can carry
+            raise NotSent(f"the request cannot be written ({error})") from error
         self._writer.write(head[:-1])
         self._held = head[-1:] + body
         return fresh
 
     def go(self) -> None:
         """See Client."""
-        if self._writer is not None and self._reader is not None and not self._reader.at_eof():
+        if self._writer is not None and self._open:
             self._writer.write(self._held)
             self._held = b""
 
@@ -84,6 +87,12 @@ class SocketClient:
             with suppress(OSError, TimeoutError):
                 async with asyncio.timeout(1):
                     await writer.wait_closed()
+
+    @property
+    def _open(self) -> bool:
+        if self._reader is None or self._writer is None:
+            return False
+        return not (self._reader.at_eof() or self._writer.is_closing())
 
     async def _connect(self) -> None:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=CHUNK * 4)
