@@ -134,10 +134,12 @@ class Names:
         """
         before = await self._counters.look(PLACES)
         await asyncio.sleep(pause_s)
-        there, after = 0, ""
-        while names := await self._counters.names(after, PAGE):
-            there += sum(1 for name in names if NAME.fullmatch(name))
-            after = names[-1]
+        there, after, more = 0, "", True
+        while more:
+            names = [name for name in await self._counters.names(after, PAGE) if NAME.fullmatch(name)]
+            there += len(names)
+            more = len(names) == PAGE  # our own counters come after all of these
+            after = names[-1] if names else after
         if there > before.value or (pause_s and there < before.value):
             await self._book(Change(PLACES, value=there, if_version=before.version))
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from quart_counter import names as room
 from quart_counter.counters import Counters
 from quart_counter.model import Applied, Change, NotApplied, OutcomeUnknown, Reading, Refused
 from quart_counter.names import PLACES, Full, Names
@@ -137,6 +138,16 @@ async def test_a_client_that_leaves_costs_no_place() -> None:
 
 
 # Counting anew
+
+
+async def test_pages_of_names_and_counters_of_our_own_are_told_apart(monkeypatch) -> None:
+    monkeypatch.setattr(room, "PAGE", 2)
+    store = MemoryStore()
+    for there in range(6):
+        await store.apply([Change(f"~limit.{n}") for n in range(4)])
+        await a_worker(store, 9).recount()
+        assert await taken(store) == there
+        await store.apply([Change(f"n{there}")])
 
 
 async def begun_elsewhere(store: Store, n: int) -> None:
