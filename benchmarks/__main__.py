@@ -12,7 +12,7 @@ import click
 
 from benchmarks import written
 from benchmarks.needs import remedy
-from benchmarks.parts import PARTS, WORDS, Options, Part, Result, absent, can_run
+from benchmarks.parts import PARTS, WORDS, Options, Part, Result, absent, can_run, left_out
 from benchmarks.report import goals_table
 from quart_counter.settings import PREFIX
 
@@ -76,8 +76,8 @@ def _say_what_is_missing(words: Sequence[str]) -> list[str]:
 
 
 def _measure(options: Options) -> list[Result]:
-    chosen = [part for part in PARTS if _asked(part, options.words) and can_run(part, options.words)]
-    return [part.measure(options) for part in chosen]
+    chosen = [part for part in PARTS if _asked(part, options.words)]
+    return [part.measure(options) if can_run(part, options.words) else left_out(part, options.words) for part in chosen]
 
 
 def _asked(part: Part, words: Sequence[str]) -> bool:
@@ -86,7 +86,7 @@ def _asked(part: Part, words: Sequence[str]) -> bool:
 
 def _tell(results: Sequence[Result]) -> None:
     rows = [row for result in results for row in result.rows]
-    tables = [table for result in results for table in result.tables]
+    tables = [table for result in results for table in result.tables if table.rows]
     if rows:
         tables.append(goals_table(rows))
     click.echo("\n\n".join(table.as_text() for table in tables))

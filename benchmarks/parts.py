@@ -132,3 +132,9 @@ def absent(part: Part, words: Sequence[str]) -> list[str]:
 def can_run(part: Part, words: Sequence[str]) -> bool:
     """Return whether anything of `part` can be measured here."""
     return part is PARTS[0] or not absent(part, words)
+
+
+def left_out(part: Part, words: Sequence[str]) -> Result:
+    """Return rows that say why nothing was measured."""
+    why = f"left out: {', '.join(absent(part, words))} is not here"
+    return Result([Row(word, title, "-", "-", None, note=why) for word, title in part.words.items() if word in words])

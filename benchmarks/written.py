@@ -49,7 +49,7 @@ def check(page: Path) -> None:
 def write(page: Path, results: Sequence[Result], command: Sequence[str]) -> None:
     """Replace the tables of `page` that were measured, leave the others, and draw the pictures."""
     about = _about(command)
-    tables = {table.title: table for result in results for table in result.tables}
+    tables = {table.title: table for result in results for table in result.tables if table.rows}
     rows = [row for result in results for row in result.rows]
     if rows:
         tables[GOALS] = goals_table(rows)
