@@ -92,7 +92,7 @@ def race(url: str, asked: Asked) -> int:
     plan, aimed, reading = asked.plan(), asked.aim(url), asked.aim_read()
     page_file = None if asked.html_file is None else PageFile(Path(asked.html_file))
     note = ""
-    with Progress(aimed.url, plan.requests * plan.repeat, silent=asked.as_json) as progress:
+    with Progress(aimed.url, plan.most, silent=asked.as_json) as progress:
         under_way = Race(aimed.url, asked.method, plan, progress.heard)
         try:
             asyncio.run(_run(under_way, aimed, reading))

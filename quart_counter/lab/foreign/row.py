@@ -44,6 +44,11 @@ class Plan:
         total = requests or clients * (EACH if how.get("per_client") else 1)
         return cls(min(clients, total), total, **how)
 
+    @property
+    def most(self) -> int:
+        """The most requests that are sent, the first look among them."""
+        return self.requests * self.repeat + (self.extractor is None)
+
     def check(self, operations: Sequence[Operation], *, from_the_start: bool = True) -> Verdict:
         """Judge what was recorded, or a later part of it."""
         start = self.start if from_the_start else None
