@@ -61,6 +61,7 @@ async def test_every_way_gets_the_verdict_that_it_deserves(demo: Served, way: Wa
     assert verdict[1] == ("SAFE" if way.key in SAFE else "RACY")
     assert states == {"once"} if way.key in SAFE else {"twice", "hollow"} <= states
     assert len(re.findall(r"process \d+: <b>", html)) == way.workers
+    assert ("<summary>The proof" in html) == (way.key not in SAFE)
     if way.key == "lock-2":  # two processes counting apart can be seen
         marks = re.findall(r'<li class="twice" data-times="2">\d+<i><b class="w(\d)"></b><b class="w(\d)">', html)
         assert len(marks) > 5

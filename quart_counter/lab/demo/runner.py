@@ -10,6 +10,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import re
 import secrets
 import sys
 import time
@@ -149,14 +150,19 @@ class _Heard:
         tell({"answer": {"value": operation.value, "worker": worker, "outcome": operation.outcome, "at_ms": at_ms}})
 
 
+# The checker calls a caller a process, as the field does; on this page processes are what serves them. Versions tell
+# nothing more here: every client adds 1.
+_VERSION: Final = re.compile(r" \(version \d+\)")
+
+
 def _result(way: Way, row: race.Row) -> Line:
     numbers = [op.value for op in row.operations[:-1] if op.outcome == "ok" and op.value is not None]
     final = row.operations[-1].value
     return {
         "verdict": row.verdict,
         "lines": [ways.observed(row.verdict, row.clients, numbers, final), ways.why(way, row.verdict)],
-        "because": row.judged.reason,
-        "lanes": lanes.draw(row.judged.witness),
+        "because": _VERSION.sub("", row.judged.reason).replace("process ", "client "),
+        "lanes": lanes.draw([op._replace(version=None) for op in row.judged.witness]).replace("process ", "client  "),
         "final": final,
         "ms": round(row.seconds * 1000),
         "max_in_flight": row.max_in_flight,
