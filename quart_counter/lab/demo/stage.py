@@ -17,7 +17,7 @@ from quart_counter.web.streams import Streams, Take
 
 CLIENTS: Final = 100
 RACE_S: Final = 20.0  # with the start of the child, if it has to be started anew
-FAREWELL_S: Final = 3.0
+FAREWELL_S: Final = 0.5  # after Ctrl-C all of the service has a second
 MOST_STREAMS: Final = 50
 
 Line = Mapping[str, Any]
@@ -69,10 +69,14 @@ class Child:
         told: Line = json.loads(line)
         return told
 
-    async def end(self) -> None:
-        """Let it end what it started; kill it if that takes long."""
+    def leave(self) -> None:
+        """Tell it to end, with all that it started."""
         assert self._process.stdin is not None
         self._process.stdin.close()
+
+    async def end(self) -> None:
+        """Let it end; kill it if that takes long. What it started then ends by itself, as it would without us."""
+        self.leave()
         try:
             async with asyncio.timeout(FAREWELL_S):
                 await self._process.wait()
@@ -107,6 +111,9 @@ class Stage:
         self.streams.end()
         if self._racing is not None:
             self._racing.cancel()
+        child = self._ready()
+        if child is not None:
+            child.leave()
 
     def begin(self, way: Way, gap_ms: int, url: str) -> Race:
         """Begin a race of the server at `url`; its events tell what comes. Raises Busy, or ConfigurationError for a way
@@ -130,9 +137,8 @@ class Stage:
     @property
     def missing(self) -> str:
         """Why there is no Redis; nothing if there is, or as long as nobody knows."""
-        starting = self._starting
-        known = starting is not None and starting.done() and not starting.cancelled() and not starting.exception()
-        return starting.result().missing if starting is not None and known else ""
+        child = self._ready()
+        return child.missing if child is not None else ""
 
     def ways(self) -> list[Way]:
         """The ways that can be raced here."""
@@ -178,6 +184,12 @@ class Stage:
             case {"failed": why}:
                 race.failed = why
 
+    def _ready(self) -> Child | None:
+        starting = self._starting
+        if starting is None or not starting.done() or starting.cancelled() or starting.exception():
+            return None
+        return starting.result()
+
     async def _child(self) -> Child:
         """Return the child that is there, or start another."""
         if self._starting is not None:
@@ -194,6 +206,5 @@ class Stage:
             return
         if not starting.done():
             starting.cancel()
-        await asyncio.wait([starting])
-        if not starting.cancelled() and starting.exception() is None:
-            await starting.result().end()
+        with suppress(Exception, asyncio.CancelledError):
+            await (await starting).end()
