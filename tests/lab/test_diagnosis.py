@@ -188,6 +188,11 @@ def test_threads_in_step_are_no_processes():
     assert told(at_once(*(n for n in range(1, 11) for _ in range(4)))).kind == "lost_update"
 
 
+def test_two_processes_in_step_are_processes():
+    """Two that take as long for each request hardly drift apart; two threads that lose updates never stay so exact."""
+    assert told(at_once(*(n for n in range(1, 21) for _ in range(2)))).kind == "per_process"
+
+
 def test_a_slow_writer_is_no_process():
     """One that read 2, was held up, and wrote 3 when the others were at 12: they count on from there."""
     assert told(at_once(*range(1, 13), 3, *range(4, 12))).kind == "lost_update"

@@ -81,15 +81,16 @@ def per_process(seen: Evidence) -> Finding | None:
     """The answers are a few chains side by side.
 
     Each further chain must explain five repeated numbers, and begin by itself: lost updates begin a chain each, and a
-    slow writer that sets the counter back a long one, but at a number that was read before. And the chains must drift
-    apart: threads that lose updates in step give each number to as many, but all of one number before the next.
+    slow writer that sets the counter back a long one, but at a number that was read before. And more than two must
+    drift apart: threads that lose updates in step give each number to as many, but all of one before the next.
     """
     side_by_side = seen.chains
     if len(side_by_side) < 2 or WORTH * (len(side_by_side) - 1) > seen.repeats:
         return None
     if not all(map(seen.begins_by_itself, side_by_side)):
         return None
-    if not seen.same_apart and not seen.backward and DRIFT * seen.turns < seen.repeats:
+    drifting = seen.same_apart or seen.backward or DRIFT * seen.turns >= seen.repeats
+    if len(side_by_side) > 2 and not drifting:
         return None
     sentence = (
         f"the answers are {len(side_by_side)} series side by side, {_ranges(side_by_side)}: looks like "
