@@ -1,4 +1,4 @@
-"""Right for clients that send one request at a time: each has a number of its own, kept in its cookie.
+"""Right as a number for each client (that sends one request at a time), kept in its cookie. Wrong as a number for all.
 
 flask --app flask_session run
 """

@@ -30,6 +30,11 @@ def at_once(*numbers, at=0):
 
 
 LITERAL = [
+    (
+        "per_client",
+        [one._replace(process=i) for i in range(4) for one in row(1, 2, 3, at=100 * i)],
+        "each of 4 clients got 1 to 3: looks like a number for each client",
+    ),
     ("constant", row(1, 1, 1, 1), "all 4 requests got the number 1: looks like a number that nobody keeps"),
     (
         "someone_elses_answer",

@@ -42,6 +42,14 @@ class Evidence:
         return any(self.anomalies[name] for name in ("duplicate", "out_of_order", "stale", "lost"))
 
     @cached_property
+    def by_client(self) -> list[list[Operation]]:
+        """The answers of each client, in the order of their return."""
+        clients = defaultdict[int, list[Operation]](list)
+        for answer in self.answers:
+            clients[answer.process].append(answer)
+        return list(clients.values())
+
+    @cached_property
     def same(self) -> list[list[Operation]]:
         """The answers that were given more than once, those of one number together in the order of their calls."""
         groups = defaultdict[int, list[Operation]](list)

@@ -1,6 +1,7 @@
 """One short rule a kind, in order of explanatory power: the first that fits is told, and the last always does."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from quart_counter.lab.checker.parts import CALL, RET, VALUE
@@ -16,6 +17,18 @@ class Finding(NamedTuple):
     kind: Kind
     sentence: str
     witness: tuple[Operation, ...]
+
+
+def per_client(seen: Evidence) -> Finding | None:
+    """Each client got 1, 2, 3, …, also those that began when others had ended."""
+    clients = seen.by_client
+    if sum(len(own) > 1 for own in clients) < FEW or not seen.same_apart or len({VALUE(own[0]) for own in clients}) > 1:
+        return None
+    if not all(VALUE(late) == VALUE(early) + 1 for own in clients for early, late in pairwise(own)):
+        return None
+    longest = max(clients, key=len)
+    sentence = f"each of {len(clients)} clients got {_ranges([longest])}: looks like a number for each client"
+    return Finding("per_client", sentence, _same_number(seen))
 
 
 def constant(seen: Evidence) -> Finding | None:
@@ -177,6 +190,7 @@ def unclear(seen: Evidence) -> Finding:
 
 Rule = Callable[[Evidence], Finding | None]
 RULES: Final[tuple[Rule, ...]] = (
+    per_client,
     constant,
     someone_elses_answer,
     reset_under_way,
@@ -221,7 +235,7 @@ def _ranges(line: list[Chain]) -> str:
     shown = [f"{VALUE(chain[0])} to {VALUE(chain[-1])}" for chain in sorted(line, key=len, reverse=True)]
     if len(shown) > 3:
         return ", ".join([*shown[:3], "…"])
-    return f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if shown[1:] else shown[0]
 
 
 def _told(holes: list[Hole]) -> str:

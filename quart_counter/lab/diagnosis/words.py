@@ -6,6 +6,7 @@ from typing import Final, Literal, NamedTuple, get_args
 from quart_counter.lab.history import Operation
 
 Kind = Literal[
+    "per_client",
     "constant",
     "someone_elses_answer",
     "reset_under_way",
@@ -31,9 +32,10 @@ class Diagnosis(NamedTuple):
 
 
 CAUSES: Final[Mapping[Kind, str]] = {
+    "per_client": "the number is kept in a session, a cookie or a connection, so there is one for each client",
     "constant": (
         "the number lives for one request only (made anew for each request, or counted in a child process that "
-        "ends with it), or the answer comes out of a cache"
+        "ends with it) or for one client only, or the answer comes out of a cache"
     ),
     "someone_elses_answer": (
         "the count itself is right, but the answer is read again after the step that adds (after the lock was let "
@@ -64,6 +66,9 @@ CAUSES: Final[Mapping[Kind, str]] = {
 _ONE_STEP: Final = "let one atomic step add and answer the new value"
 
 REMEDIES: Final[Mapping[Kind, str]] = {
+    "per_client": (
+        "nothing, if that is meant: race it with --per-client; a number for all needs one place that all requests reach"
+    ),
     "constant": (
         "keep the number where it outlives the request, and where all processes see it: a database row, Redis, or one "
         "process with a lock; send the answer with Cache-Control: no-store"
