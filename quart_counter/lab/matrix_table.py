@@ -38,7 +38,7 @@ WORDS: Final = {
     False: "no",
     None: "?",
 }
-ONCE: Final = {True: "counts once", False: "counts again", None: "?"}
+ONCE: Final = {True: "counts once", False: "refused", None: "?"}
 SURVIVES: Final = {True: "survives", False: "lost", None: "?"}
 STEPS: Final = len(COLUMNS)  # that a row tells of: a kill answered twice is one, and the price is one
 
@@ -153,7 +153,7 @@ def _footnotes(rows: Sequence[Row]) -> Iterator[str]:
     if own:
         yield (
             f"    {', '.join(own)}: a number for each client; right means for one client that is in many places at "
-            "once. The routes below /session take no Idempotency-Key."
+            "once. The routes below /session refuse an Idempotency-Key."
         )
     yield (
         "[2] a store that lives in the worker ends with it: its restart and its kill are the worker's." + _power(rows)
