@@ -193,6 +193,12 @@ def test_threads_in_step_are_no_processes():
     assert told(at_once(*(n for n in range(1, 11) for _ in range(4)))).kind == "lost_update"
 
 
+def test_lost_and_read_again_is_lost_first():
+    """Where updates are lost the total is not right, whatever is read afterwards; also from an unknown start."""
+    operations = [*row(1), *at_once(4, 4, 4, 4, 4, at=50)]
+    assert diagnose(operations, check(operations, None)).kind == "lost_update"
+
+
 def test_two_processes_in_step_are_processes():
     """Two that take as long for each request hardly drift apart; two threads that lose updates never stay so exact."""
     assert told(at_once(*(n for n in range(1, 21) for _ in range(2)))).kind == "per_process"

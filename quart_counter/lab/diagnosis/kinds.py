@@ -48,7 +48,7 @@ def constant(seen: Evidence) -> Finding | None:
 def someone_elses_answer(seen: Evidence) -> Finding | None:
     """Numbers twice and numbers skipped, but nothing lost: counted right, answered wrong."""
     duplicate, skipped, lost = (seen.anomalies[name] for name in ("duplicate", "skipped", "lost"))
-    if not (duplicate and skipped and seen.repeats) or (lost and seen.start is not None):
+    if lost or not (duplicate and skipped and seen.repeats):
         return None
     sentence = (
         f"{_repeats(duplicate)} a number that another request got, {_numbers(skipped)} given to nobody, and the "
