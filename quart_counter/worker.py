@@ -10,9 +10,11 @@ import asyncio
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from typing import IO, Any, Final
@@ -163,10 +165,18 @@ class _Stopping:
         return leaving
 
 
+def _take_all_files() -> None:
+    """Have as many file descriptors as we may: each connection is one, and 1024 silent ones would shut out the rest."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS has a limit of its own below this one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main() -> int:
     """Run one worker as its parent ordered."""
     order = json.loads(sys.stdin.readline())
     report = os.fdopen(order["report_fd"], "w")
+    _take_all_files()
     try:
         with asyncio.Runner(loop_factory=loop_factory(order["settings"]["loop"])) as runner:
             runner.run(work(order, report))

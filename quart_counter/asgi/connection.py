@@ -3,6 +3,8 @@
 Hypercorn starts a task after each answer, to close the connection when it was idle for too long, and ends it with the
 next request; and it hands head, body and end of an answer to the kernel one by one. Here one task watches the
 connection for its whole life, and what is written in one step of the loop leaves together. `benchmarks` measures it.
+
+And it does not wait for ever: for the head of a request, nor for a client that does not read its answers.
 """
 
 from __future__ import annotations
@@ -10,10 +12,22 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from hypercorn.asyncio.tcp_server import TCPServer
+import h11
+from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H11Protocol
 
 AT_ONCE: Final = 64 * 1024  # bytes that may wait for the end of the loop's step
+HEAD_S: Final = 8.0  # from connecting, or from the first byte after an answer, to the end of the request's head
+UNREAD_S: Final = 10.0  # for a client to make room for more of its answers
+LATE: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+class Http1(H11Protocol):
+    """HTTP/1.1 and nothing else: an offer of cleartext HTTP/2 is passed over, as RFC 9110 (7.8) lets us."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Begin no HTTP/2; a request line that says so is turned away with the other bad ones."""
 
 
 class Connection(TCPServer):
@@ -22,6 +36,7 @@ class Connection(TCPServer):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._idle_since: float | None = self.loop.time()
+        self._late: asyncio.TimerHandle | None = self.loop.call_later(HEAD_S, self._head_is_late)
         self._waiting: list[bytes] = []
         self._waiting_size = 0
 
@@ -31,6 +46,8 @@ class Connection(TCPServer):
             await self._write(event.data)
         elif isinstance(event, Updated):
             self._idle_since = self.loop.time() if event.idle else None
+            if self._late is not None:
+                self._head_is_here()
         else:
             self._flush()
             await super().protocol_send(event)
@@ -45,9 +62,21 @@ class Connection(TCPServer):
         try:
             if self._waiting_size > AT_ONCE:
                 self._flush()
-            await self.writer.drain()
+            await self._drain()
         except (ConnectionError, RuntimeError):
             await self.protocol.handle(Closed())
+
+    async def _drain(self) -> None:
+        """Wait until the client has read enough; one that does not read is cut off."""
+        transport = self.writer.transport
+        if not transport.get_write_buffer_size():  # nearly always
+            return await self.writer.drain()
+        try:
+            async with asyncio.timeout(UNREAD_S):
+                await self.writer.drain()
+        except TimeoutError:
+            transport.abort()
+            raise ConnectionAbortedError from None
 
     def _flush(self) -> None:
         data, self._waiting, self._waiting_size = b"".join(self._waiting), [], 0
@@ -55,13 +84,45 @@ class Connection(TCPServer):
             self.writer.write(data)
 
     async def _read_data(self) -> None:
-        await super()._read_data()
+        while not self.reader.at_eof():
+            try:
+                data = await self.reader.read(MAX_RECV)
+            except OSError:
+                break
+            await self.protocol.handle(RawData(data))
+            if self._idle_since is not None and self._late is None and self._has_begun():
+                self._late = self.loop.call_later(HEAD_S, self._head_is_late)
+        await self.protocol.handle(Closed())
         # Hypercorn keeps a connection that its client has closed for another keep_alive_timeout, and its file
         # descriptor with it: a thousand clients that connect anew for each request would use up all there are.
         await self.idle_task.stop()
 
+    def _has_begun(self) -> bool:
+        """Whether there is a part of a head."""
+        http: Any = self.protocol.protocol  # ours, Http1
+        return bool(http.connection.trailing_data[0])
+
+    def _head_is_here(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _head_is_late(self) -> None:
+        """Close the connection; if its client had begun to ask, say why."""
+        if self._has_begun():
+            self.writer.write(LATE)
+        self._do_not_linger()
+        self.writer.close()
+
+    def _do_not_linger(self) -> None:
+        """A connection that is closed ends when all was read; see that it ends anyway."""
+        if self.writer.transport.get_write_buffer_size():
+            self.loop.call_later(UNREAD_S, self.writer.transport.abort)
+
     async def _close(self) -> None:
+        self._head_is_here()
         self._flush()
+        self._do_not_linger()
         await super()._close()
 
     async def _idle_timeout(self) -> None:
@@ -78,4 +139,5 @@ class Connection(TCPServer):
                 continue
         if self._idle_since is not None:  # otherwise Hypercorn closes it after the answer that is under way
             self._flush()
+            self._do_not_linger()
             await asyncio.shield(self._initiate_server_close())

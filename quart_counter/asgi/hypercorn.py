@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from hypercorn import protocol
 from hypercorn.asyncio import run, serve
 from hypercorn.config import Config
 from hypercorn.utils import LifespanFailureError
 
-from quart_counter.asgi.connection import Connection
+from quart_counter.asgi.connection import Connection, Http1
 from quart_counter.errors import ConfigurationError
 
 
@@ -23,6 +24,7 @@ async def run_until(
     config = Config.from_mapping(dict(server), bind=[f"fd://{listen_fd}"])
     config.graceful_timeout = patience_s
     run.TCPServer = Connection  # type: ignore[attr-defined, assignment]
+    protocol.H11Protocol = Http1  # type: ignore[attr-defined]
     try:
         await serve(app, config, shutdown_trigger=stop)
     except LifespanFailureError as error:  # its text: Lifespan failure in startup. '...'

@@ -14,6 +14,8 @@ from quart_counter.errors import ConfigurationError
 
 try:
     import uvicorn
+
+    from quart_counter.asgi.uvicorn_connection import Connection
 except ImportError as missing:
     raise ConfigurationError(
         "server uvicorn needs the package uvicorn: run pip install 'quart-counter[uvicorn]'"
@@ -30,10 +32,12 @@ async def run_until(
     start = _Start(app)
     config = uvicorn.Config(
         start,
+        http=Connection,
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
+        log_level=logging.ERROR,  # a warning for every broken request would let anybody fill the log
         proxy_headers=False,
         server_header=server["include_server_header"],
         backlog=server["backlog"],

@@ -11,6 +11,7 @@ from quart_counter.web import parse
 from quart_counter.web.answers import Answer, Problem, outcome, problem
 
 MAX_HEADERS: Final = 16 * 1024  # Hypercorn's own limit is soft: 20 KB pass it
+MAX_TARGET: Final = 8 * 1024  # what RFC 9112 (3) asks servers to take
 
 
 class Front:
@@ -30,17 +31,25 @@ class Front:
 
 
 def _refusal(scope: Any) -> Answer | None:
-    size, words = 0, []
+    size, words, coding = 0, [], b"chunked"
     for word, value in scope["headers"]:
         size += len(word) + len(value)
         words.append(word)
+        if word == b"transfer-encoding":
+            coding = value
     if b"content-length" in words and b"transfer-encoding" in words:
         # Two lengths let a second request be smuggled past a proxy (RFC 9112, 6.1).
         return _closing(400, "Send Content-Length or Transfer-Encoding, not both.")
-    if scope["http_version"] == "2" and scope["scheme"] == "http":
+    if coding.lower() != b"chunked" or words.count(b"transfer-encoding") > 1:
+        return _closing(501, "The only Transfer-Encoding that is known here is chunked.")
+    if words.count(b"host") > 1:
+        return _closing(400, "Send one Host.")
+    if scope["http_version"] >= "2" and scope["scheme"] == "http":
         return _closing(400, "HTTP/2 without TLS is not served here; use HTTP/1.1.")
     if size > MAX_HEADERS:
         return _closing(431, f"The headers are larger than {MAX_HEADERS} bytes.")
+    if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_TARGET:
+        return _closing(414, f"Path and query are longer than {MAX_TARGET} bytes.")
     return None
 
 

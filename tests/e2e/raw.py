@@ -4,14 +4,13 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
-
+from quart_counter.asgi import hypercorn as by_hypercorn
+from quart_counter.asgi import uvicorn as by_uvicorn
 from quart_counter.server import SERVER
 
 PATIENCE_S = 15.0  # nothing here takes so long unless it hangs
@@ -111,14 +110,19 @@ async def ask(url: str, method: str, target: str, headers: Headers = (), body: b
         return await connection.ask(method, target, headers, body)
 
 
+def hypercorn(app: Any, **overrides: Any) -> AbstractAsyncContextManager[str]:
+    """Serve `app` by a real Hypercorn as our workers run it, in this loop; yields the URL."""
+    return served_by("hypercorn", app, **overrides)
+
+
 @asynccontextmanager
-async def hypercorn(app: Any, **overrides: Any) -> AsyncIterator[str]:
-    """Serve `app` by a real Hypercorn with our settings, in this loop; yields the URL."""
+async def served_by(server: str, app: Any, **overrides: Any) -> AsyncIterator[str]:
+    """Serve `app` as our workers do, in this loop; yields the URL."""
+    run_until = {"hypercorn": by_hypercorn.run_until, "uvicorn": by_uvicorn.run_until}[server]
     listening = socket.create_server(("127.0.0.1", 0), backlog=SERVER["backlog"])
     url = "http://{}:{}".format(*listening.getsockname())
-    config = Config.from_mapping({**SERVER, "graceful_timeout": 1.0, **overrides}, bind=[f"fd://{listening.detach()}"])
     stop = asyncio.Event()
-    serving = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))
+    serving = asyncio.create_task(run_until(stop.wait, app, {**SERVER, **overrides}, listening.detach(), 1.0))
     first = asyncio.ensure_future(ask(url, "GET", "/healthz"))
     await asyncio.wait((serving, first), return_when=asyncio.FIRST_COMPLETED)
     if serving.done():  # it did not start: say why instead of hanging
