@@ -115,6 +115,11 @@ class LocalServer:
         return self._process.pid
 
     @property
+    def runs(self) -> bool:
+        """Whether it was started and has not ended since."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def folder(self) -> Path:
         """Its private folder, where its data lies; gone after the block."""
         return self._folder.path
@@ -131,7 +136,7 @@ class LocalServer:
         Tried again a few times: what a killed server held (a shared memory block) is busy for a moment.
         """
         for _ in range(ATTEMPTS):
-            if self._running() or self._try_start():
+            if self.runs or self._try_start():
                 return
             time.sleep(PAUSE_S)
         raise self._failure("did not start")
@@ -143,9 +148,6 @@ class LocalServer:
     def kill(self, by: signal.Signals = signal.SIGKILL) -> None:
         """End it as a crash would, its children too; return when it is gone."""
         self._end(by)
-
-    def _running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
 
     def _try_start(self) -> bool:
         """True when it answers, False when it ended before it did."""

@@ -1,0 +1,40 @@
+"""One question to a Redis, in its own protocol: enough to form a cluster or a Sentinel set with the standard library."""
+
+import socket
+from typing import IO, TypeAlias
+
+from quart_counter.local.process import LOOPBACK, ServerFailed
+
+Reply: TypeAlias = "str | int | None | list[Reply]"
+TIMEOUT_S = 5.0
+
+
+def ask(port: int, *words: object) -> Reply:
+    """Send one command to the server on `port` and return its reply. Raises ServerFailed for an error, OSError."""
+    parts = [str(word).encode() for word in words]
+    request = b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
+    with socket.create_connection((LOOPBACK, port), timeout=TIMEOUT_S) as connection:
+        connection.sendall(request)
+        with connection.makefile("rb") as answer:
+            return _read(answer)
+
+
+def fields(port: int, *words: object) -> dict[str, str]:
+    """Ask for a text of `name:value` lines, such as INFO, and return it by name."""
+    lines = str(ask(port, *words)).splitlines()
+    return {name: value for name, separator, value in (line.partition(":") for line in lines) if separator}
+
+
+def _read(answer: IO[bytes]) -> Reply:
+    line = answer.readline().rstrip(b"\r\n").decode()
+    kind, rest = line[:1], line[1:]
+    match kind:
+        case "+":
+            return rest
+        case ":":
+            return int(rest)
+        case "$":
+            return None if rest == "-1" else answer.read(int(rest) + 2)[:-2].decode()
+        case "*":
+            return None if rest == "-1" else [_read(answer) for _ in range(int(rest))]
+    raise ServerFailed(f"Redis refused: {rest}" if kind == "-" else "Redis closed the connection")
