@@ -36,9 +36,11 @@ class Mode(NamedTuple):
 
 
 _REDIS = ("redis", "rediss", "unix")
+_SEVERAL_REDIS = ("redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel")
 _ANY = (
     *("memory", "sqlite", "postgres", "postgresql", "mysql", "mariadb", "memcached", "manager", "file"),
     *_REDIS,
+    *_SEVERAL_REDIS,
 )
 _REDIS_URL = "redis://127.0.0.1:6379/0"
 
@@ -53,7 +55,7 @@ def _plain_redis(summary: str) -> Mode:
 
 MODES: Final[Mapping[str, Mode]] = {
     "lock": Mode("in this process, under an asyncio.Lock", ("memory",), "memory:"),
-    "redis": Mode("in Redis, shared by all workers", _REDIS, _REDIS_URL),
+    "redis": Mode("in Redis, shared by all workers", (*_REDIS, *_SEVERAL_REDIS), _REDIS_URL),
     "sqlite": Mode("in a SQLite file, shared by the workers of this host", ("sqlite",), "sqlite:counters.db"),
     "postgres": Mode(
         "in PostgreSQL, shared by all workers",

@@ -38,6 +38,13 @@ FLOORS: Mapping[str, int] = {
     "stores.redis_session": 1,
     "siblings": 1,
     "stores.redis_wire": 1,
+    "stores.redis_address": 1,
+    "stores.redis_flush": 1,
+    "stores.redis_questions": 1,
+    "stores.redis_sentinel": 1,
+    "stores.redis_slots": 1,
+    "stores.redis_routes": 1,
+    "stores.redis_cluster": 1,
     "stores.managed": 1,
     "stores.memory": 1,
     "stores.redis": 1,
@@ -119,12 +126,16 @@ FLOORS: Mapping[str, int] = {
     "lab.matrix_table": 5,
     "lab.check_command": 5,
 }
-BACKENDS = ("memory", "redis", "sqlite", "postgres", "mysql", "memcached", "manager", "file")
+BACKENDS = ("memory", "redis", "redis_cluster", "sqlite", "postgres", "mysql", "memcached", "manager", "file")
 STORES = {f"stores.{backend}" for backend in BACKENDS}  # the others beside them are what stores share
 LOWEST_FLOOR = {"quart": 3, "werkzeug": 3, "hypercorn": 4, "click": 5}  # who may say `request`, serve, and print
+REDIS_ROOMS = (
+    *("redis", "redis_cluster", "redis_flush", "redis_questions", "redis_routes"),
+    *("redis_sentinel", "redis_session", "redis_slots", "redis_wire"),
+)
 HOMES = {
     "httpx": {"client", "lab.load"},
-    "redis": {"stores.redis", "stores.redis_session", "stores.redis_wire", "lab.exhibits", "transfer.from_redis"},
+    "redis": {f"stores.{room}" for room in REDIS_ROOMS} | {"lab.exhibits", "transfer.from_redis"},
 }
 
 

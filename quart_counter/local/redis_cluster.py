@@ -5,21 +5,19 @@ with private_cluster() as cluster:
     cluster.primary("tickets").kill()
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import pairwise
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from quart_counter.local.process import LOOPBACK, LocalServer, Probe, ServerFailed, free_port
 from quart_counter.local.redis import find
 from quart_counter.local.resp import ask, fields
+from quart_counter.local.waiting import until
 
 PRIMARIES = 3
 SLOTS = 16_384
-PATIENCE_S = 60.0
-POLL_S = 0.02
 
 
 class PrivateCluster:
@@ -65,7 +63,7 @@ class PrivateCluster:
             owners.update(_owner(port, slot) for port in self._running())
             return len(owners) == 1 and owners <= set(self._running())
 
-        _until(agreed, f"nobody has slot {slot}")
+        until(agreed, f"the Redis Cluster agrees on no node for slot {slot}")
         return owners.pop()
 
     def whole(self) -> None:
@@ -78,7 +76,7 @@ class PrivateCluster:
             linked = all(one["role"] == "master" or one["master_link_status"] == "up" for one in roles)
             return set(states) == {"ok"} and linked and sum(one["role"] == "master" for one in roles) == PRIMARIES
 
-        _until(ready, "it did not become whole")
+        until(ready, "the Redis Cluster did not become whole")
 
     def _running(self) -> list[int]:
         return [port for port, server in self.servers.items() if server.runs]
@@ -91,7 +89,7 @@ class PrivateCluster:
             ask(port, "CLUSTER", "SET-CONFIG-EPOCH", epoch)
         for port, bus in others:
             ask(first[0], "CLUSTER", "MEET", LOOPBACK, port, bus)
-        _until(self._acquainted, "its nodes did not meet")
+        until(self._acquainted, "the nodes of the Redis Cluster did not meet")
         for (port, _), (primary, _) in zip(self._ports[PRIMARIES:], self._ports[:PRIMARIES], strict=True):
             ask(port, "CLUSTER", "REPLICATE", ask(primary, "CLUSTER", "MYID"))
         self.whole()
@@ -121,21 +119,6 @@ def _node(port: int, bus: int, timeout_ms: int, extra_args: Sequence[str]) -> Lo
 
 
 def _owner(port: int, slot: int) -> int:
-    rows = ask(port, "CLUSTER", "SLOTS")
-    assert isinstance(rows, list)
-    return next((row[2][1] for row in rows if row[0] <= slot <= row[1]), 0)  # type: ignore[index, misc, operator]
-
-
-def _until(true: Callable[[], bool], trouble: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not _holds(true):
-        if time.monotonic() > deadline:
-            raise ServerFailed(f"the Redis Cluster is of no use: {trouble} within {PATIENCE_S:.0f} s")
-        time.sleep(POLL_S)
-
-
-def _holds(true: Callable[[], bool]) -> bool:
-    try:
-        return true()
-    except OSError:
-        return False
+    """Who has the slot, by what this node knows; 0 for nobody."""
+    rows: Any = ask(port, "CLUSTER", "SLOTS")
+    return next((int(primary[1]) for start, end, primary, *_ in rows if start <= slot <= end), 0)

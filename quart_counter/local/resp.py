@@ -1,11 +1,11 @@
-"""One question to a Redis, in its own protocol: enough to form a cluster or a Sentinel set with the standard library."""
+"""One question to a Redis, in its own protocol: enough to form a cluster with the standard library."""
 
 import socket
 from typing import IO, TypeAlias
 
 from quart_counter.local.process import LOOPBACK, ServerFailed
 
-Reply: TypeAlias = "str | int | None | list[Reply]"
+Reply: TypeAlias = "str | int | list[Reply] | None"
 TIMEOUT_S = 5.0
 
 

@@ -25,10 +25,14 @@ def open_store(url: str, limits: Limits | None = None) -> AbstractAsyncContextMa
                 from quart_counter.stores import memory
 
                 return memory.open_store(url, limits)
-            case "redis" | "rediss" | "unix":
+            case "redis" | "rediss" | "unix" | "redis+sentinel" | "rediss+sentinel":
                 from quart_counter.stores import redis
 
                 return redis.open_store(url, limits)
+            case "redis+cluster" | "rediss+cluster":
+                from quart_counter.stores import redis_cluster
+
+                return redis_cluster.open_store(url, limits)
             case "sqlite":
                 from quart_counter.stores import sqlite
 
@@ -62,4 +66,5 @@ def open_store(url: str, limits: Limits | None = None) -> AbstractAsyncContextMa
 
 def _extra(scheme: str) -> str:
     aliases = {"rediss": "redis", "unix": "redis", "postgresql": "postgres", "mariadb": "mysql"}
-    return aliases.get(scheme, scheme)
+    plain = scheme.partition("+")[0]
+    return aliases.get(plain, plain)

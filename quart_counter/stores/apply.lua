@@ -1,7 +1,7 @@
 -- Applies steps to one counter in one atomic run; must agree with quart_counter.model.apply (a test compares them).
 --
 -- KEYS  1 the counter (hash: value, version)   2 this worker's last flush   3 prefix of its idempotency records
---       4 the list of names
+--       4 the list of names; in a cluster it lies elsewhere, and there are three keys
 -- ARGV  1 number of the flush   2 life of the flush record, ms   3 life of a key, ms   4 quota of keys
 --       5 largest value   6 the counter's name
 --       7 steps, as JSON: [by, count] or [by, 1, value, limit, floor, if_version, restored version, key, fingerprint],
@@ -96,7 +96,7 @@ for i, step in ipairs(cjson.decode(ARGV[7])) do
 end
 local reply = table.concat(replies, ' ')
 
-if first_version == 0 and version > 0 then redis.call('ZADD', KEYS[4], 0, ARGV[6]) end
+if KEYS[4] and first_version == 0 and version > 0 then redis.call('ZADD', KEYS[4], 0, ARGV[6]) end
 if version ~= first_version then
   redis.call('HSET', KEYS[1], 'value', string.format('%.0f', value), 'version', string.format('%.0f', version))
 end

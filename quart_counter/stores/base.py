@@ -95,19 +95,33 @@ class NeverSent(StoreAway):
     """The store was not reached at all, so the try had no effect."""
 
 
+class Patience:
+    """Waits between tries, a little longer each time, until the deadline."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._deadline = asyncio.get_running_loop().time() + limits.deadline_s
+        self._pause_s = 0.01
+
+    async def again(self) -> bool:
+        """Wait, and return True; return False at once when the deadline would pass meanwhile."""
+        if asyncio.get_running_loop().time() + self._pause_s >= self._deadline:
+            return False
+        await asyncio.sleep(self._pause_s)
+        self._pause_s = min(2 * self._pause_s, 0.25)
+        return True
+
+
 async def answered(attempt: Callable[[], Awaitable[Reply]], limits: Limits) -> Reply:
     """Call `attempt` until it answers or the deadline passes; only for attempts that count once however often sent.
 
     Raises `NeverSent` when no try can have had an effect, otherwise `StoreAway`, of the last try.
     """
-    loop = asyncio.get_running_loop()
-    deadline, pause_s, in_doubt = loop.time() + limits.deadline_s, 0.01, False
+    patience, in_doubt = Patience(limits), False
     while True:
         try:
             return await attempt()
         except StoreAway as away:
             in_doubt = in_doubt or not isinstance(away, NeverSent)
-            if loop.time() + pause_s >= deadline:
-                raise (StoreAway if in_doubt else NeverSent)(str(away)) from away
-        await asyncio.sleep(pause_s)
-        pause_s = min(2 * pause_s, 0.25)
+            last = away
+        if not await patience.again():
+            raise (StoreAway if in_doubt else NeverSent)(str(last)) from last

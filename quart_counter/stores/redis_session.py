@@ -1,44 +1,41 @@
-"""How the Redis store connects, and what a server as configured promises."""
+"""How the Redis stores connect, and what a server as configured promises."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
 
-from redis.asyncio.connection import BlockingConnectionPool
+from redis.asyncio.connection import BlockingConnectionPool, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.stores.base import Guarantees, Limits
+from quart_counter.stores.redis_address import for_driver
+from quart_counter.stores.redis_sentinel import through_sentinels
 
-URL_OPTIONS: Final = {
-    *("db", "client_name", "health_check_interval", "socket_keepalive"),
-    *("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"),
-}
+READ_CONNECTIONS: Final = 8
+DURABILITY: Final = ("none", "restart", "crash", "power_loss")
+ANOTHER_TAKES_OVER: Final = (
+    "a crash or a power cut of one may lose the last changes, acknowledged ones too: another takes over with what it "
+    "was sent so far (docs/how-far.md has the figures and the settings)"
+)
 
 
 def pool(url: str, limits: Limits, connections: int, *, decode_responses: bool = True) -> BlockingConnectionPool:
     """Return a pool of `connections` that never retries by itself; callers wait for a free one."""
     # Protocol 2: with 3, redis-py 8.1 skips the check for a leftover reply, which would go to the next caller.
-    return BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,
-        timeout=limits.store_timeout_s,
-        protocol=2,
-        retry=Retry(NoBackoff(), 0),
-        socket_connect_timeout=limits.store_timeout_s,
-        decode_responses=decode_responses,
-    )
-
-
-def check_options(url: str) -> None:
-    """Raise ConfigurationError for an option that would beat ours: redis-py lets the URL win over its arguments."""
-    for option in parse_qs(urlsplit(url).query):
-        if option not in URL_OPTIONS:
-            raise ConfigurationError(
-                f"the Redis URL has the option {option!r}: there are {', '.join(sorted(URL_OPTIONS))}"
-            )
+    where = through_sentinels(url, limits) if "+sentinel:" in url else parse_url(for_driver(url))
+    ours = {
+        "max_connections": connections,
+        "timeout": limits.store_timeout_s,
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 0),
+        "socket_connect_timeout": limits.store_timeout_s,
+        "decode_responses": decode_responses,
+    }
+    return BlockingConnectionPool(**{**where, **ours})
 
 
 def check_role(info: dict[str, Any]) -> None:
@@ -46,7 +43,7 @@ def check_role(info: dict[str, Any]) -> None:
     if info.get("role") == "slave":
         raise ConfigurationError("this Redis is a read-only replica: name its primary with --url")
     if info.get("cluster_enabled"):
-        raise ConfigurationError("this Redis is a node of a cluster, which is not supported: name a single server")
+        raise ConfigurationError("this Redis is a node of a cluster: name it as redis+cluster://HOST:PORT")
 
 
 def guarantees(info: dict[str, Any], settings: dict[str, str]) -> Guarantees:
@@ -81,6 +78,21 @@ def guarantees(info: dict[str, Any], settings: dict[str, str]) -> Guarantees:
         gapless=True,
         notes=tuple(notes),
         server=_server(info),
+    )
+
+
+def replicated(each: Sequence[Guarantees], wait_replicas: int) -> Guarantees:
+    """State what several servers keep together when a replica may take over: what the weakest of them keeps, and at
+    most a restart in good order, for replication is asynchronous.
+    """
+    weakest = min(each, key=lambda one: DURABILITY.index(one.durable))
+    waits = (f"a change is answered when {wait_replicas} replica(s) have it",) if wait_replicas else ()
+    notes = dict.fromkeys(note for one in each for note in one.notes if "appendfsync always does not" not in note)
+    return replace(
+        weakest,
+        durable="restart" if DURABILITY.index(weakest.durable) > 0 else "none",
+        exactly_once=all(one.exactly_once for one in each),
+        notes=(*notes, ANOTHER_TAKES_OVER, *waits),
     )
 
 

@@ -13,7 +13,8 @@ from redis.exceptions import RedisError
 
 from quart_counter.errors import ConfigurationError, InvalidChange, StoreAway
 from quart_counter.stores.base import Limits, answered
-from quart_counter.stores.redis_session import check_options, pool
+from quart_counter.stores.redis_address import check_options
+from quart_counter.stores.redis_session import pool
 from quart_counter.transfer.naming import Naming
 from quart_counter.transfer.rows import Row, restore
 

@@ -60,7 +60,7 @@ def flush_without_number() -> None:
 
 
 def flush_record_too_short() -> None:
-    def hasty(self: RedisStore, parts: Sequence[redis.Part]) -> list[tuple[Any, ...]]:
+    def hasty(self: RedisStore, parts: Sequence[redis_wire.Part]) -> list[tuple[Any, ...]]:
         return [(*one[:8], "1", *one[9:]) for one in commands(self, parts)]
 
     commands = RedisStore._commands
@@ -119,7 +119,7 @@ def _is_new(outcome: Outcome) -> bool:
 
 
 def key_not_scoped() -> None:
-    def shared(self: RedisStore, parts: Sequence[redis.Part]) -> list[tuple[Any, ...]]:
+    def shared(self: RedisStore, parts: Sequence[redis_wire.Part]) -> list[tuple[Any, ...]]:
         return [(*one[:5], "qc:keys:", *one[6:]) for one in commands(self, parts)]
 
     commands = RedisStore._commands

@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
-from servers import a_server_of_our_own
+from servers import a_server_of_our_own, require
 
 from quart_counter.local.process import LocalServer
+from quart_counter.local.redis_cluster import PrivateCluster, private_cluster
+from quart_counter.local.redis_sentinel import PrivateSentinel, private_sentinel
 from quart_counter.stores import Limits, open_store
 from quart_counter.stores.managed import RunningManager, private_manager
 from stores.contract import Open
@@ -18,6 +20,14 @@ def memory(request: pytest.FixtureRequest) -> Open:
 
 def redis(request: pytest.FixtureRequest) -> Open:
     return partial(open_store, request.getfixturevalue("redis_server").url)
+
+
+def redis_cluster(request: pytest.FixtureRequest) -> Open:
+    return partial(open_store, request.getfixturevalue("cluster").url)
+
+
+def redis_sentinel(request: pytest.FixtureRequest) -> Open:
+    return partial(open_store, request.getfixturevalue("sentinel").url)
 
 
 def sqlite(request: pytest.FixtureRequest) -> Open:
@@ -49,6 +59,8 @@ def mysql(request: pytest.FixtureRequest) -> Open:
 OPENERS: dict[str, Callable[[pytest.FixtureRequest], Open]] = {
     "memory": memory,
     "redis": redis,
+    "redis cluster": redis_cluster,
+    "redis sentinel": redis_sentinel,
     "sqlite": sqlite,
     "postgres": postgres,
     "mysql": mysql,
@@ -62,6 +74,22 @@ OPENERS: dict[str, Callable[[pytest.FixtureRequest], Open]] = {
 def open_it(request: pytest.FixtureRequest) -> Open:
     """Opens the store of one backend: `async with open_it(limits) as store`."""
     return OPENERS[request.param](request)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[PrivateCluster]:
+    """A Redis Cluster for the run, three primaries and three replicas: nobody kills its servers."""
+    require("redis")
+    with private_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def sentinel() -> Iterator[PrivateSentinel]:
+    """A primary, two replicas and three Sentinels for the run: nobody kills them."""
+    require("redis")
+    with private_sentinel() as group:
+        yield group
 
 
 @pytest.fixture(scope="session")

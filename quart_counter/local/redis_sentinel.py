@@ -1,0 +1,122 @@
+"""A primary, two replicas and three Sentinels of our own on the loopback, which agree on who is the primary.
+
+with private_sentinel() as group:
+    group.url                        # redis+sentinel://127.0.0.1:...
+    group.primary.kill()
+"""
+
+import shlex
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from quart_counter.local.process import LOOPBACK, LocalServer, Probe, ServerFailed, free_port
+from quart_counter.local.redis import find
+from quart_counter.local.resp import ask, fields
+from quart_counter.local.waiting import until
+
+SERVICE = "counters"
+REPLICAS = 2
+SENTINELS = 3
+QUORUM = 2
+
+
+class PrivateSentinel:
+    """Three servers and three Sentinels, from `with` to the end of the block; nothing of them outlives it."""
+
+    def __init__(self, down_after_ms: int = 1000, extra_args: Sequence[str] = ()) -> None:
+        ports = [free_port() for _ in range(1 + REPLICAS + SENTINELS)]
+        if len(set(ports)) < len(ports):
+            raise ServerFailed("no Sentinel set: the same free port was found twice; try again")
+        first, *replicas = ports[: 1 + REPLICAS]
+        self.servers = {first: _server(first, extra_args)}
+        self.servers |= {port: _server(port, [*extra_args, "--replicaof", f"{LOOPBACK} {first}"]) for port in replicas}
+        self.sentinels = {port: _sentinel(port, first, down_after_ms) for port in ports[1 + REPLICAS :]}
+        self._stack = ExitStack()
+
+    @property
+    def url(self) -> str:
+        """Its address for us, by its Sentinels."""
+        return f"redis+sentinel://{','.join(f'{LOOPBACK}:{port}' for port in self.sentinels)}/{SERVICE}/0"
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for server in [*self.servers.values(), *self.sentinels.values()]:
+                stack.enter_context(server)
+            self.whole()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def primary(self) -> LocalServer:
+        """The server that every Sentinel takes for the primary, once they agree on one that runs."""
+        return self.servers[self._agreed()]
+
+    def whole(self) -> None:
+        """Return when all servers that run follow one primary, and every Sentinel knows them and its like."""
+        self._agreed()
+        until(self._complete, "the Sentinel set did not become whole")
+
+    def _agreed(self) -> int:
+        told: set[int] = set()
+
+        def agree() -> bool:
+            told.clear()
+            told.update(map(_told, self._running(self.sentinels)))
+            return len(told) == 1 and told <= set(self._running(self.servers))
+
+        until(agree, "the Sentinels agree on no primary that runs")
+        return told.pop()
+
+    def _complete(self) -> bool:
+        primary, running = self._agreed(), self._running(self.servers)
+        followers = [fields(port, "INFO", "replication") for port in running if port != primary]
+        linked = all(one["role"] == "slave" and one["master_link_status"] == "up" for one in followers)
+        return linked and all(self._knows_all(port) for port in self._running(self.sentinels))
+
+    def _knows_all(self, sentinel: int) -> bool:
+        line = fields(sentinel, "INFO", "sentinel")["master0"]
+        return f"status=ok,address={LOOPBACK}:{self._agreed()},slaves={REPLICAS},sentinels={SENTINELS}" in line
+
+    def _running(self, servers: dict[int, LocalServer]) -> list[int]:
+        return [port for port, server in servers.items() if server.runs]
+
+
+def private_sentinel(*, down_after_ms: int = 1000, extra_args: Sequence[str] = ()) -> PrivateSentinel:
+    """A Sentinel set for one `with` block, ready in some seconds; a dead primary is replaced after that time."""
+    return PrivateSentinel(down_after_ms, extra_args)
+
+
+def _told(sentinel: int) -> int:
+    place = ask(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+    return int(str(place[1])) if isinstance(place, list) else 0
+
+
+def _server(port: int, extra_args: Sequence[str]) -> LocalServer:
+    command = [
+        *find(),
+        *("--port", str(port), "--bind", LOOPBACK, "--dir", ".", "--save", "", "--appendonly", "no"),
+        *("--maxmemory-policy", "noeviction", "--repl-diskless-sync-delay", "0"),
+        *extra_args,
+    ]
+    url = f"redis://{LOOPBACK}:{port}/0"
+    return LocalServer("redis", command, url=url, probe=Probe(port, b"PING\r\n", rb"\+PONG"))
+
+
+def _sentinel(port: int, primary: int, down_after_ms: int) -> LocalServer:
+    lines = [
+        f"sentinel monitor {SERVICE} {LOOPBACK} {primary} {QUORUM}",
+        f"sentinel down-after-milliseconds {SERVICE} {down_after_ms}",
+        f"sentinel failover-timeout {SERVICE} {5 * down_after_ms}",
+    ]
+    written = f"printf '%s\\n' {shlex.join(lines)} > sentinel.conf"
+    command = [*find(), "sentinel.conf", "--sentinel", "--port", str(port), "--bind", LOOPBACK]
+    url = f"redis://{LOOPBACK}:{port}"
+    probe = Probe(port, b"PING\r\n", rb"\+PONG")
+    return LocalServer("sentinel", command, url=url, probe=probe, setup=[["/bin/sh", "-c", written]])
