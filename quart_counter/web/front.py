@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import unquote
 
 from quart_counter.model import Change, OutcomeUnknown
 from quart_counter.web import parse
 from quart_counter.web.answers import Answer, Problem, outcome, problem
+from quart_counter.web.api import raw_path
 
 MAX_HEADERS: Final = 16 * 1024  # Hypercorn's own limit is soft: 20 KB pass it
 MAX_TARGET: Final = 8 * 1024  # what RFC 9112 (3) asks servers to take
@@ -27,7 +29,15 @@ class Front:
         refusal = _refusal(scope)
         if refusal is not None:
             return await send_answer(send, refusal)
+        if not scope.get("raw_path", b"/").startswith((b"/", b"*")):
+            scope = _in_origin_form(scope)
         await self._app(scope, receive, send)
+
+
+def _in_origin_form(scope: Any) -> Any:
+    """Return the scope without the host in its target: whoever comes after us is to see one and the same path."""
+    path = raw_path(scope)
+    return {**scope, "raw_path": path, "path": unquote(path)}
 
 
 def _refusal(scope: Any) -> Answer | None:
