@@ -182,6 +182,7 @@ def every_way_to_ask() -> Iterator[Asked]:
     yield Asked(422, "GET", "/counters", instead="/counters?limit=0")
     yield Asked(422, "GET", "/counters", instead="/counters?page=1")
     yield Asked(200, "POST", "/session/{effect}")
+    yield Asked(404, "POST", "/session/{effect}", instead="/session/nothing")
     yield Asked(303, "POST", "/", FORM, b"action=increment")
     yield Asked(422, "POST", "/", FORM, b"action=nothing")
 
@@ -312,6 +313,8 @@ async def test_what_any_path_can_answer(app: Quart, face: Face) -> None:
         conforms(responses["NotFound"], await face("GET", path), 404)
     for path in DOCUMENT["paths"]:
         conforms(responses["MethodNotAllowed"], await face("PATCH", filled(path)), 405)
+        conforms(responses["TooLong"], await face("GET", f"{filled(path)}?{'x' * 9000}"), 414)
+        conforms(responses["NotImplemented"], await face("GET", filled(path), [("Transfer-Encoding", "gzip")]), 501)
     async with by_client(create_app(mode="lock", tokens=READER[1].line())) as guarded:
         conforms(responses["Stranger"], await guarded("GET", "/counters"), 401)
         bearer = [("Authorization", f"Bearer {READER[0]}")]

@@ -11,8 +11,8 @@ from quart_counter.keys import check_age
 from quart_counter.model import MAX_VALUE, Applied, Change, NotApplied, OutcomeUnknown, Refused, check_change
 from quart_counter.web import answers, parse
 from quart_counter.web.answers import Answer, Problem, problem
-from quart_counter.web.api import PAGE_LIMIT
-from quart_counter.web.front import MAX_HEADERS
+from quart_counter.web.api import PAGE_LIMIT, problem_not_found
+from quart_counter.web.front import MAX_HEADERS, MAX_TARGET
 from quart_counter.web.parse import MAX_BODY
 
 KEY: Final = "2f1d6f0c-6a1e-4d7e-9a53-0c1f6f9f7b11"
@@ -64,6 +64,14 @@ FRAMING: Final = Case(
 HEADERS: Final = Case(
     f"the headers are larger than {MAX_HEADERS} bytes",
     problem(431, f"The headers are larger than {MAX_HEADERS} bytes."),
+)
+TARGET: Final = Case(
+    f"path and query are longer than {MAX_TARGET} bytes",
+    problem(414, f"Path and query are longer than {MAX_TARGET} bytes."),
+)
+CODING: Final = Case(
+    "the body has a Transfer-Encoding other than chunked",
+    problem(501, "The only Transfer-Encoding that is known here is chunked."),
 )
 EVERYWHERE: Final = (FRAMING, HEADERS)
 
@@ -178,6 +186,7 @@ CHANGE: Final = (
 
 # A client's own number
 OWN: Final = Case("this client's own number", answers.document({"value": 3, "version": 3}), "OwnReading")
+NO_EFFECT: Final = Case("there is no such effect", problem_not_found())
 
 # The page
 HTML: Final = Case("the page", _plain("text/html"), "Text")

@@ -88,7 +88,7 @@ def routes(slow: Case) -> Sequence[Route]:
         Route("get", "/session", "Read your own number", (cases.OWN, cases.UNREAD, *everywhere)),
         Route(
             *("post", "/session/{effect}", "Count for yourself"),
-            own,
+            (*own, cases.NO_EFFECT),
             "The first time, the answer sets the cookie that says which number is yours: send it back.",
             ("Effect",),
         ),
