@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol, TypeVar, runtime_checkable
 
 from quart_counter.errors import StoreAway as StoreAway  # what every store raises lives in the error tree
-from quart_counter.model import MAX_KEYS, Change, Outcome, Reading
+from quart_counter.model import MAX_KEYS, Change, NotApplied, Outcome, OutcomeUnknown, Reading
 
 Scope = Literal["request", "client", "process", "host", "network"]
 Durability = Literal["none", "restart", "crash", "power_loss"]
@@ -93,6 +93,11 @@ async def read_many(store: Store, names: Sequence[str]) -> Sequence[Reading]:
 
 class NeverSent(StoreAway):
     """The store was not reached at all, so the try had no effect."""
+
+
+def outcome_of(away: StoreAway) -> Outcome:
+    """Say what became of changes whose last try ended so: what was sent and not answered, nobody knows."""
+    return NotApplied(str(away)) if isinstance(away, NeverSent) else OutcomeUnknown(str(away))
 
 
 class Patience:

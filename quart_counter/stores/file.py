@@ -12,14 +12,14 @@ import fcntl
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
 from quart_counter.errors import ConfigurationError
-from quart_counter.model import Change, NotApplied, Outcome, OutcomeUnknown, Reading
-from quart_counter.stores.base import Guarantees, Limits, NeverSent, StoreAway
+from quart_counter.model import Change, Outcome, Reading
+from quart_counter.stores.base import Guarantees, Limits, StoreAway, outcome_of
 from quart_counter.stores.folder import Folder, sync, sync_folder
 from quart_counter.stores.thread import Thread
 
@@ -43,10 +43,8 @@ class FileStore:
         patience_s = self._limits.deadline_s + self._limits.store_timeout_s  # the folder itself keeps the deadline
         try:
             return await self._writer.run(partial(self._folder.apply, changes, deadline_s), patience_s)
-        except NeverSent as away:
-            return [NotApplied(str(away))] * len(changes)
         except StoreAway as away:
-            return [OutcomeUnknown(str(away))] * len(changes)
+            return [outcome_of(away)] * len(changes)
 
     async def read(self, name: str) -> Reading:
         """Return value and version of one moment, without waiting for a flush."""
@@ -143,7 +141,5 @@ async def open_store(url: str, limits: Limits) -> AsyncIterator[FileStore]:
         raise ConfigurationError("file: needs a folder: for example --url file:counters")
     path = _prepared(path)
     store = FileStore(Folder(path, limits), limits, _guarantees(path))
-    try:
+    async with aclosing(store):
         yield store
-    finally:
-        await store.aclose()

@@ -13,7 +13,7 @@ import socket
 import struct
 import threading
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import astuple
 from functools import partial
 from multiprocessing import AuthenticationError
@@ -22,8 +22,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from quart_counter.errors import ConfigurationError
-from quart_counter.model import Change, NotApplied, Outcome, OutcomeUnknown, Reading
-from quart_counter.stores.base import Guarantees, Limits, NeverSent, StoreAway, answered
+from quart_counter.model import Change, Outcome, Reading
+from quart_counter.stores.base import Guarantees, Limits, NeverSent, StoreAway, answered, outcome_of
 from quart_counter.stores.managed import KINDS, private_manager
 from quart_counter.stores.thread import Thread
 
@@ -129,8 +129,7 @@ class ManagerStore:
                     lambda: self._flushes.ask("apply", self._worker, self._number, limits, rows), self._limits
                 )
             except StoreAway as away:
-                made = NotApplied if isinstance(away, NeverSent) else OutcomeUnknown
-                return [made(str(away))] * len(changes)
+                return [outcome_of(away)] * len(changes)
         return [KINDS[kind](*words) for kind, *words in replies]
 
     async def read(self, name: str) -> Reading:
@@ -188,11 +187,9 @@ async def _connected(url: str, limits: Limits, guarantees: Guarantees) -> AsyncI
         store = ManagerStore(url, limits, guarantees)
     except ValueError as error:
         raise ConfigurationError("the manager's URL is wrong: use manager: alone, and one is started") from error
-    try:
+    async with aclosing(store):
         try:
             await store.read("tickets")
         except StoreAway as away:
             raise ConfigurationError(f"{away}. Use --url manager: and one is started") from away
         yield store
-    finally:
-        await store.aclose()

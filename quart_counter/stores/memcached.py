@@ -24,7 +24,7 @@ import secrets
 import time
 import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -290,11 +290,9 @@ async def open_store(url: str, limits: Limits) -> AsyncIterator[MemcachedStore]:
     if parts.username or parts.password or parts.path.strip("/") or parts.query:
         raise ConfigurationError("the memcached URL has more than a host and a port: use memcached://HOST:PORT")
     store = MemcachedStore(host, port, limits)
-    try:
+    async with aclosing(store):
         try:
             await store.inspect()
         except StoreAway as away:
             raise ConfigurationError(f"{away}. Start it, or name another with --url memcached://HOST:PORT") from away
         yield store
-    finally:
-        await store.aclose()

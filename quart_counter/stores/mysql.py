@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.resources import files
@@ -247,11 +247,9 @@ async def open_store(url: str, limits: Limits) -> AsyncIterator[MysqlStore]:
     """Connect, create missing tables, read what the server promises, close at the end. Raises ConfigurationError."""
     address = _address(url)
     store = MysqlStore(address, limits)
-    try:
+    async with aclosing(store):
         try:
             await store.start()
         except (Victim, Hopeless, StoreAway) as error:
             raise ConfigurationError(_why(error, address)) from error
         yield store
-    finally:
-        await store.aclose()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from importlib.resources import files
 from typing import Any, Final
@@ -232,11 +232,9 @@ async def open_store(url: str, limits: Limits) -> AsyncIterator[PostgresStore]:
     """Connect, create missing tables, read what the server promises, close at the end. Raises ConfigurationError."""
     place = _place(url)
     store = PostgresStore(url, limits)
-    try:
+    async with aclosing(store):
         try:
             await store.start()
         except DRIVER_ERRORS as error:
             raise ConfigurationError(_why(error, place)) from error
         yield store
-    finally:
-        await store.aclose()

@@ -14,7 +14,7 @@ Layout, for the counter `tickets` (the braces keep all of it in one cluster slot
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -114,14 +114,12 @@ async def open_store(url: str, limits: Limits) -> AsyncIterator[RedisStore]:
         raise ConfigurationError(
             f"the Redis URL is wrong: use {_form(url)}, and write / # ? @ in a password as %2F %23 %3F %40"
         ) from None
-    try:
+    async with aclosing(store):
         try:
             await store.inspect()
         except StoreAway as away:
             raise ConfigurationError(f"{away}. Start it, or name another with --url {_form(url, login='')}") from None
         yield store
-    finally:
-        await store.aclose()
 
 
 def _form(url: str, login: str = "USER:PASSWORD@") -> str:

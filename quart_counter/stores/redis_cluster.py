@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
@@ -180,11 +180,9 @@ async def open_store(url: str, limits: Limits) -> AsyncIterator[RedisClusterStor
             "the URL of the Redis Cluster is wrong: use redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT, and write "
             "/ # ? @ in a password as %2F %23 %3F %40"
         ) from None
-    try:
+    async with aclosing(store):
         try:
             await store.inspect()
         except StoreAway as away:
             raise ConfigurationError(f"{away}. Start it, or {REMEDY}") from None
         yield store
-    finally:
-        await store.aclose()

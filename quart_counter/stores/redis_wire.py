@@ -25,7 +25,7 @@ from quart_counter.model import (
     fingerprint,
     unfold,
 )
-from quart_counter.stores.base import NeverSent
+from quart_counter.stores.base import StoreAway, outcome_of
 
 # Errors that the script's first command or the server's front door gives: nothing was written.
 _NO_EFFECT_TYPES = (  # redis-py strips the code from these; MASTERDOWN is a ClusterDownError to it
@@ -71,9 +71,9 @@ def as_json_row(step: Step) -> list[object]:
 
 def hand_out(part: Part, reply: Any, outcomes: list[Outcome]) -> list[int]:
     """Turn one counter's reply into outcomes; return the positions from a folded run that met the cap on."""
-    if isinstance(reply, Exception):
+    if isinstance(reply, ResponseError | StoreAway):
         for position in part.positions:
-            outcomes[position] = from_error(reply) if isinstance(reply, ResponseError) else _unanswered(reply)
+            outcomes[position] = from_error(reply) if isinstance(reply, ResponseError) else outcome_of(reply)
         return []
     words = reply.split(" ")
     start = 0
@@ -97,10 +97,6 @@ def _answers(step: Step, code: str, reading: Reading, replayed: bool) -> Sequenc
     if code == "quota":
         return [NotApplied(f"{step.changes[0].name} is at its quota of live idempotency keys")]
     return [Refused(code, *reading, replayed)]  # type: ignore[arg-type]  # the script's codes are the model's reasons
-
-
-def _unanswered(away: Exception) -> Outcome:
-    return (NotApplied if isinstance(away, NeverSent) else OutcomeUnknown)(str(away))
 
 
 def from_error(error: ResponseError) -> Outcome:

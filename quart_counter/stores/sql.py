@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from quart_counter.model import Change, NotApplied, Outcome, OutcomeUnknown, Reading, Record
-from quart_counter.stores.base import Limits, NeverSent, StoreAway, answered
+from quart_counter.model import Change, NotApplied, Outcome, Reading, Record
+from quart_counter.stores.base import Limits, NeverSent, StoreAway, answered, outcome_of
 from quart_counter.stores.ledger import (
     Page,
     Tally,
@@ -167,10 +167,10 @@ class Flusher:
             flush = _Flush(self._number, changes)
             try:
                 return await answered(partial(self._attempt, flush), self._limits)
-            except (Hopeless, NeverSent) as error:
+            except Hopeless as error:
                 return [NotApplied(str(error))] * len(changes)
             except StoreAway as away:
-                return [OutcomeUnknown(str(away))] * len(changes)
+                return [outcome_of(away)] * len(changes)
 
     async def aclose(self) -> None:
         """Close the connection."""

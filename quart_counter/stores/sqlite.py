@@ -10,7 +10,7 @@ import json
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, TypeVar
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Change, NotApplied, Outcome, OutcomeUnknown, Reading
-from quart_counter.stores.base import Guarantees, Limits, NeverSent, StoreAway
+from quart_counter.stores.base import Guarantees, Limits, StoreAway, outcome_of
 from quart_counter.stores.ledger import wanted
 from quart_counter.stores.sql import SWEEP, Loaded, decide
 from quart_counter.stores.thread import Thread
@@ -73,10 +73,8 @@ class SqliteStore:
         flush = partial(self._writer.flush, changes, time.monotonic() + limits.deadline_s)
         try:
             return await self._writing.run(flush, limits.deadline_s + limits.store_timeout_s)
-        except NeverSent as away:
-            return [NotApplied(str(away))] * len(changes)
-        except StoreAway as away:  # the thread is still in the middle of it
-            return [OutcomeUnknown(str(away))] * len(changes)
+        except StoreAway as away:
+            return [outcome_of(away)] * len(changes)
 
     async def read(self, name: str) -> Reading:
         """Return value and version of one moment."""
@@ -284,7 +282,7 @@ async def open_store(url: str, limits: Limits) -> AsyncIterator[SqliteStore]:
     """Open the file, create it if it is missing, and close it at the end. Raises ConfigurationError."""
     path = _path(url)
     store = SqliteStore(path, limits)
-    try:
+    async with aclosing(store):
         try:
             await store.start()
         except (sqlite3.Error, StoreAway) as error:
@@ -292,5 +290,3 @@ async def open_store(url: str, limits: Limits) -> AsyncIterator[SqliteStore]:
                 f"the SQLite file {path} cannot be used ({error}): name one in a folder that exists and may be written"
             ) from error
         yield store
-    finally:
-        await store.aclose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
 from cachelib import FileSystemCache
@@ -68,7 +68,5 @@ async def open_store(url: str) -> AsyncIterator[Store]:
         store = _Cached(folder)
     except OSError as error:
         raise ConfigurationError(f"{url} cannot be used ({error.strerror}): name a folder that may be made") from error
-    try:
+    async with aclosing(store):
         yield store
-    finally:
-        await store.aclose()

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
 from multiprocessing import AuthenticationError, managers
 from multiprocessing.managers import BaseManager, ValueProxy
@@ -99,11 +99,8 @@ async def open_store(url: str) -> AsyncIterator[Store]:
     """Connect to the manager that `url` names; for `manager:` alone, start one for this worker."""
     shared = urlsplit(url).path != ""
     with nullcontext(url) if shared else private_numbers() as address:
-        store = _Proxied(_connected(address), shared)
-        try:
+        async with aclosing(_Proxied(_connected(address), shared)) as store:
             yield store
-        finally:
-            await store.aclose()
 
 
 def _connected(url: str) -> _Manager:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
@@ -62,7 +62,5 @@ async def open_store(url: str, limits: Limits) -> AsyncIterator[Store]:
     """Open it; the right store says what the server keeps. Raises ConfigurationError."""
     async with open_right_store(url, limits) as right:
         store = _GetThenSet(url, limits, right.guarantees)
-    try:
+    async with aclosing(store):
         yield store
-    finally:
-        await store.aclose()

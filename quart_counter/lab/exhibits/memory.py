@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -124,8 +124,5 @@ _MAKERS: Final[dict[str, Callable[[Limits], Store]]] = {
 @asynccontextmanager
 async def open_store(mode: str, limits: Limits) -> AsyncIterator[Store]:
     """Open the store of a mode whose numbers live in the worker."""
-    store = _MAKERS[mode](limits)
-    try:
+    async with aclosing(_MAKERS[mode](limits)) as store:
         yield store
-    finally:
-        await store.aclose()

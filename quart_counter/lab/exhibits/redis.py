@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -75,7 +75,5 @@ async def open_store(mode: str, url: str, limits: Limits) -> AsyncIterator[Store
     """Open `redis-get-set` or `redis-retry`; the right store says what the server keeps. Raises ConfigurationError."""
     async with open_right_store(url, limits) as right:
         store = {"redis-get-set": _GetThenSet, "redis-retry": _Retry}[mode](_client(mode, url), right.guarantees)
-    try:
+    async with aclosing(store):
         yield store
-    finally:
-        await store.aclose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import replace
 from typing import Final
 
@@ -59,11 +59,9 @@ class _ReadThenWrite(Plain):
 async def open_store(url: str) -> AsyncIterator[Store]:
     """Open the file that `sqlite:PATH` names. Raises ConfigurationError."""
     store = _ReadThenWrite(url.removeprefix("sqlite:"))
-    try:
+    async with aclosing(store):
         try:
             await store.start()
         except sqlite3.Error as error:
             raise ConfigurationError(f"{url} cannot be used ({error}): name a file that may be written") from error
         yield store
-    finally:
-        await store.aclose()
