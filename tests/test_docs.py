@@ -103,14 +103,13 @@ def test_contributing_names_tests_that_are_there():
     assert all((ROOT / word).exists() for word in line.split() if word.startswith("tests/"))
 
 
-def test_the_tutorials_move_moves(tmp_path, monkeypatch):
-    """The commands of its section "Move it", as they stand there."""
+def test_the_move_in_short_moves(tmp_path, monkeypatch):
+    """The commands of the section "In short", as they stand there."""
     monkeypatch.chdir(tmp_path)
     from click.testing import CliRunner
 
     assert CliRunner().invoke(main, ["import", "--start", "tickets=7", "--url", "sqlite:counters.db"]).exit_code == 0
-    (block,) = [block for block in blocks("docs/tutorial.md") if "export" in block]
-    for line in block.splitlines()[:2]:
+    for line in blocks("docs/move.md")[0].splitlines():
         assert CliRunner().invoke(main, line.split()[1:]).exit_code == 0, line
-    assert (tmp_path / "tickets.ndjson").read_text() == '{"name":"tickets","value":7,"version":1}\n'
+    assert (tmp_path / "counters.ndjson").read_text() == '{"name":"tickets","value":7,"version":1}\n'
     assert (tmp_path / "counters" / "tickets.count").exists()
