@@ -17,16 +17,21 @@ from quart_counter.local.memcached import private_memcached
 from quart_counter.local.postgres import private_postgres
 from quart_counter.local.process import LocalServer
 from quart_counter.local.redis import private_redis
+from quart_counter.local.redis_cluster import PrivateCluster, private_cluster
+from quart_counter.local.redis_sentinel import PrivateSentinel, private_sentinel
 from quart_counter.server import Service
 from quart_counter.settings import load_settings
 from quart_counter.stores.managed import private_manager
 
 SERVERS = {
     "redis": private_redis,
+    "cluster": private_cluster,
+    "sentinel": private_sentinel,
     "postgres": private_postgres,
     "mysql": private_mariadb,
     "memcached": lambda: private_memcached(extra_args=["-M"]),  # evicts nothing: what our promise asks for
 }
+AnyServer = LocalServer | PrivateCluster | PrivateSentinel
 PATIENCE_S = 60.0
 STANDSTILL_S = 120  # nobody hears anything for so long: the row is over
 
@@ -37,7 +42,7 @@ class Rig:
 
     service: Service
     crowd: Crowd
-    server: LocalServer | None = None
+    server: AnyServer | None = None
     line: LateProxy | None = None
     door: FaultProxy | None = None
     folder: Path = field(default_factory=Path)
@@ -94,7 +99,7 @@ async def kept_going(crowd: Crowd) -> AsyncIterator[None]:
 
 
 @contextmanager
-def store(mode: str, **options: object) -> Iterator[tuple[str, LocalServer | None, Path]]:
+def store(mode: str, **options: object) -> Iterator[tuple[str, AnyServer | None, Path]]:
     """A store for one run: its URL, its server if it has one, its folder if it has one."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="quart-counter-faults-")))
@@ -118,12 +123,13 @@ async def rig(
     timeout_s: float = 15.0,
     knows_workers: bool = False,
     server_options: dict[str, object] | None = None,
+    query: str = "",
     **settings: object,
 ) -> AsyncIterator[Rig]:
     """Start all of it on free ports of the loopback, and leave nothing behind."""
     with store(mode, **(server_options or {})) as (url, server, folder):
         async with LateProxy(*_place(url), seed=seed) as proxy:
-            given = {"mode": mode, "url": _through(proxy, url) if line else url, "workers": workers}
+            given = {"url": (_through(proxy, url) if line else url) + query, "workers": workers}
             named = {"lab": knows_workers and mode != "lock"}
             ready = load_settings({}, bind="127.0.0.1:0", **{**given, **named, **settings})
             async with Service(ready) as service, FaultProxy(*_place(service.url), seed=seed + 1) as front:
@@ -138,8 +144,9 @@ async def rig(
 
 
 def _place(url: str) -> tuple[str, int]:
+    """Where a proxy would stand; of several servers it stands before none."""
     parts = urlsplit(url)
-    return ("127.0.0.1", parts.port or 1) if parts.netloc else ("127.0.0.1", 1)
+    return "127.0.0.1", (parts.port or 1) if "," not in parts.netloc else 1
 
 
 def _through(proxy: LateProxy, url: str) -> str:

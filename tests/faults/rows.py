@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple
 
-from faults import rows_kill, rows_line
+from faults import rows_failover, rows_kill, rows_line
 from faults.naive import naive
 from faults.table import Result, Size
 
@@ -20,6 +20,7 @@ class Row(NamedTuple):
 
 
 STORES = ("redis", "lock", "sqlite", "postgres", "mysql", "memcached", "manager", "file")
+SEVERAL = ("cluster", "sentinel")
 LINED = ("redis", "postgres", "mysql", "memcached")
 
 ROWS: dict[str, Row] = {
@@ -137,6 +138,49 @@ ROWS: dict[str, Row] = {
             in_ci=mode == "redis",
         )
         for mode in LINED
+    },
+}
+ROWS |= {
+    **{
+        f"healthy-{kind}": Row(
+            f"nothing breaks, on a Redis {kind}: 0 lost, 0 duplicated, 0 out of order",
+            partial(rows_line.healthy, kind),
+            Size(600),
+            Size(200_000),
+        )
+        for kind in SEVERAL
+    },
+    **{
+        f"kill-worker-{kind}": Row(
+            f"the same on a Redis {kind}",
+            partial(rows_kill.worker_kill, kind),
+            Size(600, 1),
+            Size(300_000, 300),
+        )
+        for kind in SEVERAL
+    },
+    **{
+        f"two-hosts-{mode}": Row(
+            "two services on ports of their own share a database, and one loses all workers: 0 lost, 0 duplicated",
+            partial(rows_failover.two_hosts, mode),
+            Size(600, 1),
+            Size(50_000, 50),
+            in_ci=mode == "postgres",
+        )
+        for mode in ("postgres", "redis", "cluster")
+    },
+    **{
+        f"{'cut-' if cut else ''}failover-{kind}-{setting}": Row(
+            "kill -9 of a primary; what its replica had not got is reported as lost",
+            partial(rows_failover.failover, kind, setting, cut),
+            Size(300, 1),
+            Size(2_000, 20),
+            must_hold=False,
+            in_ci=False,  # two of them have a test of their own
+        )
+        for kind in SEVERAL
+        for cut in (False, True)
+        for setting in rows_failover.SETTINGS
     },
 }
 CONTRAST = {"naive-incr": Row("what people write instead", naive, Size(500, 100), Size(20_000, 2_000), must_hold=False)}

@@ -15,6 +15,7 @@ from faults.crowd import Wanted
 from faults.rig import Rig, rig, until
 from faults.table import Result, Size, judge
 from faults.work import mixed
+from quart_counter.local.process import LocalServer
 
 CLIENTS = 64
 REPLACED_S = 3.0
@@ -90,7 +91,7 @@ async def server_kill(
     result, rng = Result(f"kill-store-{mode}{word}", seed, size), random.Random(seed)
     async with rig(mode, seed=seed, server_options=options) as running:
         server = running.server
-        assert server is not None
+        assert isinstance(server, LocalServer)
         async with under_load(running, mixed(seed, keyed=0.5), size):
             for _ in range(size.faults):
                 await running.progress(rng.randrange(64, 128))
@@ -109,7 +110,8 @@ async def pause(mode: str, whom: str, size: Size, seed: int) -> Result:
         async with under_load(running, mixed(seed, keyed=0.5), size):
             for number in range(size.faults):
                 await running.progress(CLIENTS)
-                pid = running.server.pid if whom == "store" and running.server else running.service.pids[number % 2]
+                at_store = whom == "store" and isinstance(running.server, LocalServer)
+                pid = running.server.pid if at_store else running.service.pids[number % 2]
                 result.in_flight += running.crowd.waiting if whom == "store" else running.crowd.waiting // 2
                 result.faults += 1
                 family = await asyncio.to_thread(_family, pid)

@@ -10,7 +10,14 @@ from faults.rows import CONTRAST, ROWS
 from faults.table import Result, Size
 
 SEED = 1
-SERVERS = {"redis": "redis", "postgres": "postgres", "mysql": "mariadb", "memcached": "memcached"}
+SERVERS = {
+    "redis": "redis",
+    "cluster": "redis",
+    "sentinel": "redis",
+    "postgres": "postgres",
+    "mysql": "mariadb",
+    "memcached": "memcached",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +40,19 @@ def test_it_holds(row):
     if ROWS[row].must_hold:
         assert (result.verdict, misses) == ("valid", []), result.notes
     assert result.verdict != "unknown"
+
+
+def test_what_a_failover_lost_is_reported():
+    """The opposite of all that holds: a cluster says yes and forgets, and the judge tells."""
+    result = run("cut-failover-cluster-default", Size(300, 1))
+    assert result.verdict == "invalid"
+    assert result.anomalies["lost"] > 0
+    assert result.anomalies["duplicate"] > 0
+
+
+def test_whoever_waits_for_a_replica_loses_nothing_then():
+    result = run("cut-failover-cluster-wait", Size(300, 1))
+    assert (result.verdict, result.misses) == ("valid", [])
 
 
 @pytest.mark.soak
