@@ -131,3 +131,25 @@ class Combiner(Generic[Item, Result]):
             item, _, future = self._waiting.popleft()
             if not future.done():
                 future.set_result(self._expired(item))
+
+
+class Lanes(Generic[Item, Result]):
+    """Combiners side by side, each with a flush of its own in flight: who waits in one holds up nobody in another."""
+
+    def __init__(self, combiners: Sequence[Combiner[Item, Result]], lane_of: Callable[[Item], int]) -> None:
+        self._combiners, self._lane_of = combiners, lane_of
+
+    def submit(self, item: Item) -> asyncio.Future[Result]:
+        """Queue `item` in its lane and return the future of its result."""
+        return self._combiners[self._lane_of(item)].submit(item)
+
+    def statistics(self) -> Statistics:
+        """Return the counts of this moment, of all lanes together."""
+        each = [combiner.statistics() for combiner in self._combiners]
+        return Statistics(
+            sum(one.waiting for one in each), sum(one.flushes for one in each), sum(one.applied for one in each)
+        )
+
+    async def aclose(self) -> None:
+        """Wait until everything submitted so far is answered, in every lane."""
+        await asyncio.gather(*(combiner.aclose() for combiner in self._combiners))

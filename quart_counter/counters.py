@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from quart_counter import errors, keys
-from quart_counter.combiner import Combiner, Statistics
+from quart_counter.combiner import Combiner, Lanes, Statistics
 from quart_counter.errands import Errands
 from quart_counter.model import (
     Applied,
@@ -25,7 +25,7 @@ from quart_counter.model import (
     check_name,
 )
 from quart_counter.readings import Readings
-from quart_counter.stores.base import Guarantees, Limits, Store, StoreAway, read_many
+from quart_counter.stores.base import Guarantees, HasLanes, Limits, Store, StoreAway, read_many
 
 Returned = TypeVar("Returned")
 
@@ -59,9 +59,7 @@ class Counters:
 
     def _use(self, store: Store, deadline_s: float, combine: bool, key_life_s: float) -> None:
         self._store, self._key_life_s = store, key_life_s
-        self._combiner: Combiner[Change, Outcome] | None = (
-            Combiner(store.apply, expired=_expired, failed=_failed, deadline_s=deadline_s) if combine else None
-        )
+        self._combiner = _combined(store, deadline_s) if combine else None
         self._readings = Readings(store, deadline_s) if combine else None
 
     @property
@@ -197,6 +195,15 @@ def explain(change: Change, outcome: Refused | NotApplied | OutcomeUnknown) -> s
                 else "send it again with the same key to find out; it counts once"
             )
             return f"{because}. The change may have been applied; {remedy}."
+
+
+def _combined(store: Store, deadline_s: float) -> Combiner[Change, Outcome] | Lanes[Change, Outcome]:
+    def combiner() -> Combiner[Change, Outcome]:
+        return Combiner(store.apply, expired=_expired, failed=_failed, deadline_s=deadline_s)
+
+    if not isinstance(store, HasLanes):
+        return combiner()
+    return Lanes([combiner() for _ in range(store.lanes)], lambda change: store.lane_of(change.name))
 
 
 def _expired(change: Change) -> Outcome:

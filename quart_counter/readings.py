@@ -13,12 +13,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
-from quart_counter.combiner import Combiner
+from quart_counter.combiner import Combiner, Lanes
 from quart_counter.errors import StoreAway
 from quart_counter.model import Reading
-from quart_counter.stores.base import AT_ONCE, Store, read_many
+from quart_counter.stores.base import AT_ONCE, HasLanes, Store, read_many
+
+Told: TypeAlias = Reading | StoreAway
 
 MAX_BATCH: Final = 4096  # they are only names
 
@@ -27,9 +29,7 @@ class Readings:
     """One trip for readings at a time; nobody hangs, and each reader has an error of its own."""
 
     def __init__(self, store: Store, deadline_s: float) -> None:
-        self._combiner: Combiner[str, Reading | StoreAway] = Combiner(
-            partial(_read, store), expired=_expired, failed=_failed, deadline_s=deadline_s, max_batch=MAX_BATCH
-        )
+        self._combiner = _combined(store, deadline_s)
 
     async def read(self, name: str) -> Reading:
         """Return value and version of one moment. Raises StoreAway."""
@@ -41,6 +41,15 @@ class Readings:
     async def drain(self) -> None:
         """Wait until everybody who asked so far is answered."""
         await self._combiner.aclose()
+
+
+def _combined(store: Store, deadline_s: float) -> Combiner[str, Told] | Lanes[str, Told]:
+    def combiner() -> Combiner[str, Told]:
+        return Combiner(
+            partial(_read, store), expired=_expired, failed=_failed, deadline_s=deadline_s, max_batch=MAX_BATCH
+        )
+
+    return Lanes([combiner() for _ in range(store.lanes)], store.lane_of) if isinstance(store, HasLanes) else combiner()
 
 
 async def _read(store: Store, asked: Sequence[str]) -> Sequence[Reading | StoreAway]:

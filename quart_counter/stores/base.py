@@ -81,6 +81,18 @@ class ReadsMany(Protocol):
         """Return a reading for each of `names`, in their order, each of one moment. Raises StoreAway."""
 
 
+@runtime_checkable
+class HasLanes(Protocol):
+    """What a store on several servers may do beyond a `Store`: some counters need not wait for others."""
+
+    @property
+    def lanes(self) -> int:
+        """How many flushes it takes at the same time."""
+
+    def lane_of(self, name: str) -> int:
+        """Return the lane of a counter, below `lanes`: always the same while the store is open."""
+
+
 async def read_many(store: Store, names: Sequence[str]) -> Sequence[Reading]:
     """Return a reading for each of `names`, in their order: in one trip if the store can, else a few reads at once."""
     if isinstance(store, ReadsMany):
