@@ -13,7 +13,7 @@ Layout, for the counter `tickets` (the braces keep all of it in one cluster slot
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, Final
@@ -75,28 +75,32 @@ class RedisStore(Flushes):
 
     async def read(self, name: str) -> Reading:
         """Return value and version of one moment, in one round trip on a connection that carries no flush."""
-        value, version = await self._ask(self._reads.hmget(home_of(name), "value", "version"))
+        value, version = await self._ask(partial(self._reads.hmget, home_of(name), "value", "version"))
         return Reading(int(value or 0), int(version or 0))
 
     async def read_many(self, names: Sequence[str]) -> Sequence[Reading]:
         """Return a reading for each of `names`, all of one moment and in one reply: redis-py takes long over many."""
         keys = [home_of(name) for name in names]
-        words = (await self._ask(self._reads.eval(READ_MANY, len(keys), *keys))).split()
+        words = (await self._ask(partial(self._reads.eval, READ_MANY, len(keys), *keys))).split()
         return [Reading(int(value), int(version)) for value, version in zip(words[::2], words[1::2], strict=True)]
 
     async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:
         """Return at most `limit` names greater than `after`, in order."""
         start = f"({after}" if after else "-"
-        names: list[str] = await self._ask(self._reads.zrange(NAMES, start, "+", bylex=True, offset=0, num=limit))
+        names: list[str] = await self._ask(
+            partial(self._reads.zrange, NAMES, start, "+", bylex=True, offset=0, num=limit)
+        )
         return names
 
     async def forget(self, name: str) -> None:
         """Remove a counter; what is left of its keys and flushes expires by itself."""
-        await self._ask(self._reads.unlink(home_of(name)))
-        await self._ask(self._reads.zrem(NAMES, name))
+        await self._ask(partial(self._reads.unlink, home_of(name)))
+        await self._ask(partial(self._reads.zrem, NAMES, name))
 
-    async def _ask(self, question: Any) -> Any:
-        return await ask(question, self._limits)
+    async def _ask(self, question: Callable[[], Awaitable[Any]]) -> Any:
+        if not self._moves:
+            return await ask(question(), self._limits)
+        return await answered(lambda: ask(question(), self._limits), self._limits)  # another will take over
 
     async def aclose(self) -> None:
         """Close both pools."""

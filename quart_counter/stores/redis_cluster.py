@@ -26,12 +26,12 @@ from redis.crc import key_slot
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Applied, Change, Outcome, Reading
 from quart_counter.stores.base import Guarantees, Limits, StoreAway
-from quart_counter.stores.redis_address import Place, check_options, wait_replicas
+from quart_counter.stores.redis_address import Place, check_options, several, wait_replicas
 from quart_counter.stores.redis_flush import Command, Flushes, home_of
 from quart_counter.stores.redis_questions import info_of, settings_of
 from quart_counter.stores.redis_routes import Routes
 from quart_counter.stores.redis_session import guarantees, replicated
-from quart_counter.stores.redis_slots import Slots
+from quart_counter.stores.redis_slots import PORT, Slots
 
 LISTS: Final = 16
 MAX_LISTED: Final = 100_000  # names that a worker knows to be listed
@@ -174,6 +174,8 @@ async def open_store(url: str, limits: Limits) -> AsyncIterator[RedisClusterStor
     """Connect, learn the nodes, read what they promise, and close all at the end. Raises ConfigurationError."""
     try:
         check_options(url)
+        if several(url, PORT).path not in ((), ("0",)):
+            raise ConfigurationError("a Redis Cluster has no databases: leave out what stands after the hosts")
         store = RedisClusterStore(url, limits)
     except ValueError:  # its words may repeat a piece of the password
         raise ConfigurationError(
