@@ -24,6 +24,8 @@ class Front:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request that must not go further, or pass it on."""
+        if scope["type"] == "websocket":  # Quart would hand it to routes and error handlers that are for requests
+            return await send({"type": "websocket.close"})  # type: ignore[no-any-return]
         if scope["type"] != "http":
             return await self._app(scope, receive, send)  # type: ignore[no-any-return]
         refusal = _refusal(scope)

@@ -122,11 +122,13 @@ async def test_http2_by_upgrade_is_passed_over(url: str, caplog: pytest.LogCaptu
     assert_nothing_went_wrong(caplog)
 
 
-async def test_websockets_are_not_served(url: str) -> None:
+@pytest.mark.parametrize("path", [INCREMENT, "/", "/events", "/session/increment", "/nothing"])
+async def test_websockets_are_not_served(url: str, path: str, caplog: pytest.LogCaptureFixture) -> None:
     upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
-    reply = await ask(url, "GET", INCREMENT, [*upgrade, ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")])
-    assert 400 <= reply.status < 500
+    reply = await ask(url, "GET", path, [*upgrade, ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")])
+    assert reply.status == 403
     assert await count(url) == 0
+    assert_nothing_went_wrong(caplog)
 
 
 @pytest.mark.parametrize(
