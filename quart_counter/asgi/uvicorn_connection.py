@@ -1,24 +1,42 @@
 """One TCP connection of a worker under Uvicorn: its own, with bounds that it does not have.
 
-Uvicorn reads a head of any size for any time, queues any number of requests, waits for ever for a client that does not
-read, and answers a broken request at once, also in place of the answer to the one before. It parses with httptools, so
-these are llhttp's rules.
+Uvicorn reads a head of any size for any time, makes requests of all that it has read (20 MB a connection), waits for
+ever for a client that does not read, tells only the last of the requests that wait that their client has left, and
+answers a broken request at once, also in place of the answer to the one before. It parses with httptools, so these are
+llhttp's rules.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEAD_S: Final = 8.0  # from connecting, or from the first byte after an answer, to the end of the request's head
 UNREAD_S: Final = 10.0  # for a client to make room for more of its answers
-PIPELINED: Final = 100  # requests that may wait for the answer to the one before
+AT_ONCE: Final = 4096  # bytes that are made into requests at once, while others of the same client wait
 
 
-class TooMany(Exception):
-    """More requests at once than are kept."""
+class Flow(FlowControl):
+    """Every request that waits for its body resumes reading; here not while there is more to be parsed already."""
+
+    _held = False
+
+    def hold(self, held: bool) -> None:
+        """Read nothing from the socket, or go on if that was why it stopped."""
+        before, self._held = self._held, held
+        if held:
+            self.pause_reading()
+        elif before:
+            self.resume_reading()
+
+    def resume_reading(self) -> None:
+        """Go on, unless it is held."""
+        if not self._held:
+            super().resume_reading()
 
 
 class Connection(HttpToolsProtocol):
@@ -31,22 +49,39 @@ class Connection(HttpToolsProtocol):
         self._begun = False  # a head, and it is not here yet
         self._unfinished = 0  # its bytes, at least
         self._over = False  # nothing is read any more
+        self._unparsed = b""
+        self._cycles: deque[RequestResponseCycle] = deque()  # requests without a whole answer, the oldest first
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head."""
         super().connection_made(transport)
+        self.flow: Flow = Flow(transport)
         self._late = self.loop.call_later(HEAD_S, self._head_is_late)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Wait for nothing any more."""
+        """Wait for nothing any more, and tell all requests."""
         self._head_is_here()
+        self._unparsed = b""
+        for cycle in self._cycles:
+            cycle.disconnected = True
+            cycle.message_event.set()
         self.resume_writing()
         super().connection_lost(error)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, in bounds."""
+        """Read on, in bounds, as far as no request waits for another."""
+        self._unparsed += data
+        self._parse_on()
+
+    def _parse_on(self) -> None:
+        while self._unparsed and not self.pipeline and not self._over and not self.transport.is_closing():
+            piece, self._unparsed = self._unparsed[:AT_ONCE], self._unparsed[AT_ONCE:]
+            self._parse(piece)
         if self._over:
-            return
+            self._unparsed = b""
+        self.flow.hold(bool(self._unparsed))
+
+    def _parse(self, data: bytes) -> None:
         super().data_received(data)
         if not self._answered() or self.transport.is_closing():
             return
@@ -63,10 +98,9 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start the request, or put it behind the one under way."""
-        if len(self.pipeline) >= PIPELINED:
-            raise TooMany  # through llhttp, which tells send_400_response
         self._head_is_here()
         super().on_headers_complete()
+        self._cycles.append(self.cycle)
         if self.parser.should_upgrade():  # we speak nothing else, and llhttp does not go on after it
             self.cycle.keep_alive = False
 
@@ -98,7 +132,9 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with the next, or see that the rest of this one comes to an end."""
+        self._cycles.popleft()
         super().on_response_complete()
+        self._parse_on()
         if self.transport.is_closing():
             self._do_not_linger()
         elif (self._begun or self._is_unwanted_body()) and self._late is None:
