@@ -87,7 +87,7 @@ class Service:
         self._socket = _listen(self._settings, self._server["backlog"])
         if not self._settings.secret_key:  # one for all workers: a cookie signed by one is read by another
             self._settings = replace(self._settings, secret_key=secrets.token_hex(32))
-        self.url = _url(self._socket)  # where it listens
+        self.url = _url(self._socket, tls="certfile" in self._server)  # where it listens
         self._tally = tally.shared_memory(rows=self._settings.workers)
         self._keepers = [asyncio.create_task(self._keep(place)) for place in range(self._settings.workers)]
         for keeper in self._keepers:
@@ -250,9 +250,10 @@ def _turn_away(listening: socket.socket) -> None:
         listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(drop)))
 
 
-def _url(listening: socket.socket) -> str:
+def _url(listening: socket.socket, *, tls: bool) -> str:
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _listen(settings: Settings, backlog: int) -> socket.socket:
