@@ -19,7 +19,21 @@ from quart_counter.guard import Guard
 from quart_counter.sessions import Sessions
 from quart_counter.settings import MODES, PREFIX, Settings, load_settings
 from quart_counter.stores import Limits, Store, open_store
-from quart_counter.web import answers, api, docs, forwarded, front, health, lane, live, metrics, openapi, page, session
+from quart_counter.web import (
+    answers,
+    api,
+    docs,
+    forwarded,
+    front,
+    health,
+    lane,
+    live,
+    log,
+    metrics,
+    openapi,
+    page,
+    session,
+)
 from quart_counter.web.parse import MAX_BODY, TOO_LARGE
 from quart_counter.web.tally import Tally
 
@@ -116,6 +130,8 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
 
         inner = demo.mount(app, inner, settings)
     app.asgi_app = metrics.Requests(front.Front(guard.in_front_of(inner)), tally)  # type: ignore[method-assign]
+    if settings.log == "json":
+        app.asgi_app = log.Log(app.asgi_app, log.standard_output())  # type: ignore[method-assign]
     if settings.lab:
         from quart_counter.lab import witness
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import time
 import tomllib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -21,6 +22,7 @@ from quart_counter import __version__
 from quart_counter.errors import ConfigurationError
 from quart_counter.server import SERVER, Service
 from quart_counter.settings import MODES, Settings, load_settings
+from quart_counter.web import log
 
 SHARED_BY: Final = {
     "request": "nobody: it ends with the request",
@@ -48,10 +50,11 @@ async def serve(given: Mapping[str, Any], *, with_redis: bool, config_file: str 
                 raise ConfigurationError(
                     f"--config is a file for Hypercorn: leave it out with --server {settings.server}"
                 )
-            async with _running(settings, server) as service:
+            voice = _Voice(as_json=settings.log == "json")
+            async with _running(settings, server, voice) as service:
                 told.is_up = True
-                click.echo(banner(settings, service))
-                return await _until_told(service, told)
+                voice.say(banner(settings, service))
+                return await _until_told(service, told, voice)
     except asyncio.CancelledError:
         if told.is_up:
             raise
@@ -59,16 +62,16 @@ async def serve(given: Mapping[str, Any], *, with_redis: bool, config_file: str 
 
 
 @asynccontextmanager
-async def _running(settings: Settings, server: Mapping[str, Any]) -> AsyncIterator[Service]:
+async def _running(settings: Settings, server: Mapping[str, Any], voice: _Voice) -> AsyncIterator[Service]:
     """The service, and in mode manager the one manager that its workers share, unless the URL names another."""
     if not settings.url.startswith("manager:") or urlsplit(settings.url).path:
-        async with Service(settings, server, _warn) as service:
+        async with Service(settings, server, voice.warn) as service:
             yield service
         return
     from quart_counter.stores.managed import private_manager
 
     with private_manager() as manager:
-        async with Service(replace(settings, url=manager.url), server, _warn) as service:
+        async with Service(replace(settings, url=manager.url), server, voice.warn) as service:
             with manager.watched(partial(_manager_died, service)):
                 yield service
 
@@ -101,15 +104,15 @@ class _Signals:
         return await self._queue.get()
 
 
-async def _until_told(service: Service, told: _Signals) -> int:
+async def _until_told(service: Service, told: _Signals, voice: _Voice) -> int:
     signalled = asyncio.ensure_future(told.next())
     await asyncio.wait((signalled, service.ended), return_when=asyncio.FIRST_COMPLETED)
     if signalled.done():
-        _say("stopping: requests in flight are answered first")
+        voice.say("stopping: requests in flight are answered first")
         await _stop(service, signalled.result(), told)
         return 0
     signalled.cancel()
-    _warn(service.ended.result())
+    voice.warn(service.ended.result())
     await _stop(service, signal.SIGTERM, told)
     return 1
 
@@ -220,10 +223,19 @@ def _private_redis(wanted: bool, given: Mapping[str, Any]) -> Iterator[dict[str,
         yield {"mode": given.get("mode") or "redis", "url": server.url}
 
 
-def _say(sentence: str, err: bool = False) -> None:
-    with suppress(OSError):  # nobody listens any more, which is no reason to stop the service in another way
-        click.echo(sentence, err=err)
+class _Voice:
+    """Says what happens to the service: in plain sentences, or as lines of the JSON log."""
 
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
 
-def _warn(sentence: str) -> None:
-    _say(sentence, err=True)
+    def say(self, text: str, level: str = "info") -> None:
+        """Say some lines."""
+        for sentence in text.splitlines() if self._as_json else [text]:
+            told = log.line(time.time(), level, sentence.strip(), {}) if self._as_json else f"{sentence}\n"
+            with suppress(OSError):  # nobody listens any more, which is no reason to stop the service in another way
+                click.echo(told, nl=False, err=level != "info")
+
+    def warn(self, sentence: str) -> None:
+        """Say what went wrong."""
+        self.say(sentence, level="warning")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import MAX_KEYS
@@ -17,6 +19,7 @@ PREFIX: Final = "QUART_COUNTER_"
 MIN_SECRET: Final = 16  # bytes
 SERVERS: Final = ("hypercorn", "uvicorn")
 LOOPS: Final = ("auto", "asyncio", "uvloop")
+LOGS: Final = ("off", "json")
 
 
 class Mode(NamedTuple):
@@ -119,6 +122,7 @@ class Settings:
     )
     server: str = _setting("hypercorn", "what serves HTTP in the workers: hypercorn or uvicorn")
     loop: str = _setting("auto", "the workers' event loop: asyncio, uvloop, or auto (uvloop where it is installed)")
+    log: str = _setting("off", "json: a line of JSON for every request, on standard output; off: only what goes wrong")
     store_timeout_s: float = _setting(1.0, "seconds one try on the store may take")
     deadline_s: float = _setting(
         5.0, "seconds after which a change is given up; its caller hears of it within twice that"
@@ -185,7 +189,7 @@ def _typed(source: str, value: Any, kind: type) -> Any:
 
 def _checked(values: dict[str, Any]) -> Settings:
     settings = Settings(**_with_mode_and_url(values))
-    for name, choices in (("server", SERVERS), ("loop", LOOPS)):
+    for name, choices in (("server", SERVERS), ("loop", LOOPS), ("log", LOGS)):
         if getattr(settings, name) not in choices:
             raise ConfigurationError(f"{name} is {getattr(settings, name)!r}: give {' or '.join(choices)}")
     if settings.workers < 1:
@@ -283,3 +287,12 @@ def mode_of(scheme: str) -> str:
             return name
     every = sorted({scheme for mode in MODES.values() for scheme in mode.schemes})
     raise ConfigurationError(f"no mode uses {scheme}: URLs; there are {' '.join(one + ':' for one in every)}")
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """Return the words of these settings that nobody is to read anywhere, as they are written and as they are meant."""
+    words = {settings.secret_key}
+    with suppress(ValueError):
+        password = urlsplit(settings.url).password or ""
+        words |= {password, unquote(password)}
+    return sorted(words - {""}, key=len, reverse=True)

@@ -24,8 +24,8 @@ from quart import Quart
 from quart_counter.app import create_app
 from quart_counter.asgi.loops import loop_factory
 from quart_counter.errors import ConfigurationError
-from quart_counter.settings import Settings
-from quart_counter.web import front
+from quart_counter.settings import Settings, secrets_of
+from quart_counter.web import front, log
 
 FAREWELL_S: Final = 0.25  # after SIGTERM answers say "connection: close" for so long, before the worker stops listening
 NEWCOMERS_S: Final = 0.25  # after that, for those who have just connected: their request is on its way
@@ -37,6 +37,8 @@ LAST_RESORT_S: Final = 15.0  # after all that, for a store that does not let go
 async def work(order: Mapping[str, Any], report: IO[str]) -> None:
     """Serve until told to stop. Raises ConfigurationError if it cannot start."""
     settings = Settings(**order["settings"])
+    if settings.log == "json":
+        log.take_over(secrets_of(settings))
     stopping = _Stopping(order["server"]["graceful_timeout"])
     app = create_app(settings)
     app.extensions["quart_counter_tally"].share(order["tally_fd"], order["place"])

@@ -39,6 +39,7 @@ SPECIAL = {
     "secret_key": ("s" * 16, "t" * 16),
     "server": ("uvicorn", "hypercorn"),
     "loop": ("uvloop", "asyncio"),
+    "log": ("json", "off"),
     "rate": ("100/1s", "5/1m"),
 }
 OTHERS = {one.name: SPECIAL.get(one.name, BY_KIND[type(one.default)]) for one in dataclasses.fields(Settings)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ async def run_until(
     """
     config = Config.from_mapping(dict(server), bind=[f"fd://{listen_fd}"])
     config.graceful_timeout = patience_s
+    if logging.getLogger().handlers and config.errorlog == "-":
+        config.errorlog = logging.getLogger("hypercorn.error")  # to where everything goes
     run.TCPServer = Connection  # type: ignore[attr-defined, assignment]
     protocol.H11Protocol = Http1  # type: ignore[attr-defined]
     try:

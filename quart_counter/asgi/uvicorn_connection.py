@@ -62,11 +62,15 @@ class Connection(HttpToolsProtocol):
         """Wait for nothing any more, and tell all requests."""
         self._head_is_here()
         self._unparsed = b""
+        self._hang_up()
+        self.resume_writing()
+        super().connection_lost(error)
+
+    def _hang_up(self) -> None:
+        """Tell all requests that their client is gone: uvloop raises at who writes to a closed connection."""
         for cycle in self._cycles:
             cycle.disconnected = True
             cycle.message_event.set()
-        self.resume_writing()
-        super().connection_lost(error)
 
     def data_received(self, data: bytes) -> None:
         """Read on, in bounds, as far as no request waits for another."""
@@ -121,7 +125,11 @@ class Connection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not read: give it a while."""
         super().pause_writing()
-        self._stuck = self.loop.call_later(UNREAD_S, self.transport.abort)
+        self._stuck = self.loop.call_later(UNREAD_S, self._abort)
+
+    def _abort(self) -> None:
+        self._hang_up()
+        self.transport.abort()
 
     def resume_writing(self) -> None:
         """It reads."""
@@ -171,6 +179,7 @@ class Connection(HttpToolsProtocol):
 
     def _end(self, status: bytes) -> None:
         self._over = True
+        self._hang_up()
         self.transport.write(b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
         self.transport.close()
         self._do_not_linger()

@@ -19,6 +19,7 @@ from quart_counter.web import parse
 from quart_counter.web.answers import Answer, Problem, problem
 from quart_counter.web.api import CREDENTIAL, raw_path
 from quart_counter.web.front import send_answer
+from quart_counter.web.log import note
 from quart_counter.web.page import COUNTER
 from quart_counter.web.parse import RawHeaders
 
@@ -90,6 +91,8 @@ class Access:
             return await self._app(scope, receive, send)  # type: ignore[no-any-return]
         path = raw_path(scope)
         credential = credential_of(scope["headers"], self._tokens.find)
+        if credential is not None:
+            note(scope, id=credential.id)
         answer = refusal(scope.get("method", "GET"), path, credential)
         if answer is None:
             return await self._app(_passed_on(scope, path, credential), receive, send)  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ from typing import Any
 from quart import has_request_context, request, websocket
 from quart.sessions import SecureCookieSessionInterface
 
+from quart_counter.web.log import note
 from quart_counter.web.parse import RawHeaders
 
 
@@ -24,6 +25,7 @@ class Forwarded:
         """Pass the request on as it reached the first of our proxies."""
         if scope["type"] in ("http", "websocket"):
             scope = {**scope, **self._said(scope["headers"])}
+            note(scope, client=(scope.get("client") or ("",))[0])
         await self._app(scope, receive, send)
 
     def _said(self, headers: RawHeaders) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -14,6 +15,9 @@ from quart_counter.web.api import raw_path
 
 MAX_HEADERS: Final = 16 * 1024  # Hypercorn's own limit is soft: 20 KB pass it
 MAX_TARGET: Final = 8 * 1024  # what RFC 9112 (3) asks servers to take
+
+_LABEL: Final = rb"[A-Za-z0-9_-]{1,63}"
+HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|%b(\.%b)*\.?)?(:[0-9]{0,5})?" % (_LABEL, _LABEL))  # RFC 9110, 7.2
 
 
 class Front:
@@ -43,19 +47,21 @@ def _in_origin_form(scope: Any) -> Any:
 
 
 def _refusal(scope: Any) -> Answer | None:
-    size, words, coding = 0, [], b"chunked"
+    size, words, coding, host = 0, [], b"chunked", b""
     for word, value in scope["headers"]:
         size += len(word) + len(value)
         words.append(word)
-        if word == b"transfer-encoding":
+        if word == b"host":
+            host = value
+        elif word == b"transfer-encoding":
             coding = value
     if b"content-length" in words and b"transfer-encoding" in words:
         # Two lengths let a second request be smuggled past a proxy (RFC 9112, 6.1).
         return _closing(400, "Send Content-Length or Transfer-Encoding, not both.")
     if coding.lower() != b"chunked" or words.count(b"transfer-encoding") > 1:
         return _closing(501, "The only Transfer-Encoding that is known here is chunked.")
-    if words.count(b"host") > 1:
-        return _closing(400, "Send one Host.")
+    if words.count(b"host") > 1 or not _is_host(host):
+        return _closing(400, "Send one Host: a name or an address, and a port.")
     if scope["http_version"] >= "2" and scope["scheme"] == "http":
         return _closing(400, "HTTP/2 without TLS is not served here; use HTTP/1.1.")
     if size > MAX_HEADERS:
@@ -63,6 +69,11 @@ def _refusal(scope: Any) -> Answer | None:
     if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_TARGET:
         return _closing(414, f"Path and query are longer than {MAX_TARGET} bytes.")
     return None
+
+
+@lru_cache(maxsize=64)
+def _is_host(value: bytes) -> bool:
+    return HOST.fullmatch(value) is not None
 
 
 def _closing(status: int, detail: str) -> Answer:
