@@ -125,8 +125,10 @@ async def test_http2_by_upgrade_is_passed_over(url: str, caplog: pytest.LogCaptu
 @pytest.mark.parametrize("path", [INCREMENT, "/", "/events", "/session/increment", "/nothing"])
 async def test_websockets_are_not_served(url: str, path: str, caplog: pytest.LogCaptureFixture) -> None:
     upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
+    """Turned away (Hypercorn), or passed over and answered as the plain request that it also is (Uvicorn)."""
     reply = await ask(url, "GET", path, [*upgrade, ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")])
-    assert reply.status == 403
+    plain = await ask(url, "GET", path, [("Connection", "close")]) if path != "/events" else None
+    assert reply.status in (403, plain.status if plain else 200)
     assert await count(url) == 0
     assert_nothing_went_wrong(caplog)
 
