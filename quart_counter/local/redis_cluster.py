@@ -14,7 +14,7 @@ from typing import Any, Self
 from quart_counter.local.process import LOOPBACK, LocalServer, Probe, ServerFailed, free_port
 from quart_counter.local.redis import find
 from quart_counter.local.resp import ask, fields
-from quart_counter.local.waiting import until
+from quart_counter.local.waiting import until, until_in_step
 
 PRIMARIES = 3
 SLOTS = 16_384
@@ -77,6 +77,7 @@ class PrivateCluster:
             return set(states) == {"ok"} and linked and sum(one["role"] == "master" for one in roles) == PRIMARIES
 
         until(ready, "the Redis Cluster did not become whole")
+        until_in_step(self._running())
 
     def _running(self) -> list[int]:
         return [port for port, server in self.servers.items() if server.runs]

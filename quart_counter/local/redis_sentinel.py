@@ -14,7 +14,7 @@ from typing import Self
 from quart_counter.local.process import LOOPBACK, LocalServer, Probe, ServerFailed, free_port
 from quart_counter.local.redis import find
 from quart_counter.local.resp import ask, fields
-from quart_counter.local.waiting import until
+from quart_counter.local.waiting import until, until_in_step
 
 SERVICE = "counters"
 REPLICAS = 2
@@ -62,6 +62,7 @@ class PrivateSentinel:
         """Return when all servers that run follow one primary, and every Sentinel knows them and its like."""
         self._agreed()
         until(self._complete, "the Sentinel set did not become whole")
+        until_in_step(self._running(self.servers))
 
     def _agreed(self) -> int:
         told: set[int] = set()

@@ -1,9 +1,10 @@
-"""Waiting for several servers to agree; they send us no event, so they are asked again and again."""
+"""Waiting for several Redis servers to agree; they send us no event, so they are asked again and again."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from quart_counter.local.process import ServerFailed
+from quart_counter.local.resp import fields
 
 PATIENCE_S = 60.0
 POLL_S = 0.02
@@ -16,6 +17,22 @@ def until(true: Callable[[], bool], trouble: str) -> None:
         if time.monotonic() > deadline:
             raise ServerFailed(f"{trouble} within {PATIENCE_S:.0f} s")
         time.sleep(POLL_S)
+
+
+def until_in_step(ports: Iterable[int]) -> None:
+    """Return when every replica has what its primary had when we asked.
+
+    A link that is up is not enough: a primary sends what was written during a full synchronisation a while later.
+    """
+    told = {port: fields(port, "INFO", "replication") for port in ports}
+    goal = {port: int(one["master_repl_offset"]) for port, one in told.items() if one["role"] == "master"}
+    for port, one in told.items():
+        if one["role"] == "slave":
+            until(lambda at=port, wanted=goal[int(one["master_port"])]: _offset(at) >= wanted, "a replica lags behind")
+
+
+def _offset(port: int) -> int:
+    return int(fields(port, "INFO", "replication").get("slave_repl_offset", -1))
 
 
 def _holds(true: Callable[[], bool]) -> bool:
