@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from quart_counter.local.process import ServerFailed
 from quart_counter.local.resp import fields
@@ -28,11 +29,11 @@ def until_in_step(ports: Iterable[int]) -> None:
     goal = {port: int(one["master_repl_offset"]) for port, one in told.items() if one["role"] == "master"}
     for port, one in told.items():
         if one["role"] == "slave":
-            until(lambda at=port, wanted=goal[int(one["master_port"])]: _offset(at) >= wanted, "a replica lags behind")
+            until(partial(_has, port, goal[int(one["master_port"])]), "a replica did not catch up")
 
 
-def _offset(port: int) -> int:
-    return int(fields(port, "INFO", "replication").get("slave_repl_offset", -1))
+def _has(replica: int, offset: int) -> bool:
+    return int(fields(replica, "INFO", "replication").get("slave_repl_offset", -1)) >= offset
 
 
 def _holds(true: Callable[[], bool]) -> bool:

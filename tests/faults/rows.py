@@ -182,5 +182,16 @@ ROWS |= {
         for cut in (False, True)
         for setting in rows_failover.SETTINGS
     },
+    **{
+        f"price-{kind}-{setting}": Row(
+            "nothing breaks: exact, and how fast with these settings",
+            partial(rows_failover.price, kind, setting),
+            Size(600),
+            Size(20_000),
+            in_ci=False,
+        )
+        for kind in SEVERAL
+        for setting in rows_failover.SETTINGS
+    },
 }
 CONTRAST = {"naive-incr": Row("what people write instead", naive, Size(500, 100), Size(20_000, 2_000), must_hold=False)}

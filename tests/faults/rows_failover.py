@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from itertools import count
+from itertools import count, islice
 from statistics import median
 
 from faults.crowd import Crowd, Wanted
@@ -114,6 +114,23 @@ def _come_back(servers: PrivateCluster | PrivateSentinel, victim: LocalServer) -
             ask(port, "CONFIG", "SET", "masterauth", "")
     victim.start()
     servers.whole()
+
+
+async def price(kind: str, setting: str, size: Size, seed: int) -> Result:
+    """Nothing breaks: how fast it counts with these settings, on servers that share this machine with everything."""
+    result = Result(f"price-{kind}-{setting}", seed, size)
+    arguments, query = SETTINGS[setting]
+    async with rig(kind, seed=seed, server_options={"extra_args": arguments}, query=query, timeout_s=30.0) as running:
+        began = time.monotonic()
+        await running.crowd.run(CLIENTS, islice(adds(seed), size.ops))
+        took_s = time.monotonic() - began
+        await running.last_reads()
+        judge(result, running.crowd)
+    result.notes.append(
+        f"{size.ops / took_s:,.0f} operations/s, {CLIENTS} clients, two workers, at a load average of "
+        f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} processors"
+    )
+    return result
 
 
 async def two_hosts(mode: str, size: Size, seed: int) -> Result:
