@@ -13,6 +13,7 @@ Layout, for the counter `tickets` (the braces keep all of it in one cluster slot
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
@@ -27,6 +28,7 @@ from quart_counter.stores.base import Limits, NeverSent, StoreAway, answered
 from quart_counter.stores.redis_address import check_options, wait_replicas
 from quart_counter.stores.redis_flush import Command, Flushes, home_of, trip
 from quart_counter.stores.redis_questions import ask, info_of, settings_of
+from quart_counter.stores.redis_sentinel import let_go_of_the_replaced
 from quart_counter.stores.redis_session import READ_CONNECTIONS, check_role, guarantees, pool, replicated
 
 READ_MANY: Final = """
@@ -38,6 +40,7 @@ end
 return table.concat(found, ' ')
 """
 NAMES: Final = "qc:names"
+LOOK_S: Final = 1.0  # how often the Sentinels are asked whether the primary is still the same
 
 
 class RedisStore(Flushes):
@@ -48,6 +51,7 @@ class RedisStore(Flushes):
     def __init__(self, url: str, limits: Limits) -> None:
         super().__init__(limits)
         self._wait_replicas, self._moves = wait_replicas(url), "+sentinel:" in url
+        self._looked_at = 0.0
         self._flushes = pool(url, limits, connections=1)
         self._reads = aioredis.Redis(connection_pool=pool(url, limits, connections=READ_CONNECTIONS))
         self.guarantees = guarantees({}, {})
@@ -66,12 +70,20 @@ class RedisStore(Flushes):
             return [away] * len(commands)
 
     async def _round_trip(self, commands: Sequence[Command]) -> list[Any]:
+        if self._moves:
+            await self._look_where_it_is()
         replies = await trip(self._flushes, commands, self._limits, self._wait_replicas)
         demoted = [reply for reply in replies if isinstance(reply, ReadOnlyError)]
         if self._moves and demoted:
             await self._flushes.disconnect()  # the next connection asks where the primary is now
             raise (NeverSent if len(demoted) == len(replies) else StoreAway)(f"Redis changes places ({demoted[0]})")
         return replies
+
+    async def _look_where_it_is(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._looked_at + LOOK_S:
+            self._looked_at = now
+            await let_go_of_the_replaced([self._flushes, self._reads.connection_pool])
 
     async def read(self, name: str) -> Reading:
         """Return value and version of one moment, in one round trip on a connection that carries no flush."""

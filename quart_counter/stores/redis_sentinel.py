@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from redis.asyncio.connection import Connection, SSLConnection, parse_url
+from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
@@ -50,7 +50,7 @@ class _Moving:
         super().__init__(**words)
 
     async def _connect(self) -> None:
-        self.host, self.port = await self._where()
+        self.host, self.port = await where(self._sentinels, self._service, self._asked, self.sentinel_class)
         await super()._connect()  # type: ignore[misc]
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:
@@ -60,31 +60,50 @@ class _Moving:
         if role[0] not in ("master", b"master"):
             raise ConnectionError(f"{self.host}:{self.port} is no primary (yet)")
 
-    async def _where(self) -> Place:
-        """Ask one Sentinel after another, none of them always first."""
-        troubles = []
-        for host, port in random.sample(self._sentinels, k=len(self._sentinels)):
-            try:
-                found = await self._ask(host, port)
-            except (RedisError, OSError, TimeoutError) as error:
-                troubles.append(f"{host}:{port}: {error or type(error).__name__}")
-                continue
-            if found:
-                return str(found[0]), int(found[1])
-            troubles.append(f"{host}:{port}: it knows no {self._service!r}")
-        raise ConnectionError(f"no Sentinel told where the primary is: {'; '.join(troubles)}")
 
-    async def _ask(self, host: str, port: int) -> Any:
-        sentinel = self.sentinel_class(
-            host=host, port=port, retry=NEVER, protocol=2, decode_responses=True, **self._asked
-        )
+async def where(sentinels: Sequence[Place], service: str, asked: dict[str, Any], kind: type[Connection]) -> Place:
+    """Ask one Sentinel after another where the primary is, none of them always first. Raises ConnectionError."""
+    troubles = []
+    for host, port in random.sample(sentinels, k=len(sentinels)):
         try:
-            async with asyncio.timeout(self._asked["socket_timeout"]):
-                await sentinel.connect()  # type: ignore[no-untyped-call]
-                await sentinel.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
-                return await sentinel.read_response()
-        finally:
-            await sentinel.disconnect(nowait=True)
+            found = await _ask(
+                kind(host=host, port=port, retry=NEVER, protocol=2, decode_responses=True, **asked), service
+            )
+        except (RedisError, OSError, TimeoutError) as error:
+            troubles.append(f"{host}:{port}: {error or type(error).__name__}")
+            continue
+        if found:
+            return str(found[0]), int(found[1])
+        troubles.append(f"{host}:{port}: it knows no {service!r}")
+    raise ConnectionError(f"no Sentinel told where the primary is: {'; '.join(troubles)}")
+
+
+async def _ask(sentinel: Connection, service: str) -> Any:
+    try:
+        async with asyncio.timeout(sentinel.socket_timeout):
+            await sentinel.connect()  # type: ignore[no-untyped-call]
+            await sentinel.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
+            return await sentinel.read_response()
+    finally:
+        await sentinel.disconnect(nowait=True)
+
+
+async def let_go_of_the_replaced(pools: Sequence[ConnectionPool]) -> None:
+    """Close the idle connections of `pools` that lead to another server than the one the Sentinels name now.
+
+    A primary that only stood still goes on as one until the Sentinels demote it, ten seconds later; what it takes in
+    meanwhile is lost.
+    """
+    words: dict[str, Any] = pools[0].connection_kwargs
+    kind = SSLConnection if issubclass(pools[0].connection_class, SSLPrimary) else Connection
+    try:
+        place = await where(words["sentinels"], words["service"], words["asked"], kind)
+    except ConnectionError:
+        return  # the Sentinels are away; the primary may well be there
+    for pool in pools:
+        connections: Sequence[Any] = pool._available_connections
+        if any((one.host, one.port) != place for one in connections):
+            await pool.disconnect(inuse_connections=False)
 
 
 class Primary(_Moving, Connection):

@@ -1,6 +1,8 @@
 """What is special about several Redis servers: slots that move, nodes that die, names in several lists, and URLs."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +14,8 @@ from quart_counter.counters import Counters
 from quart_counter.errors import ConfigurationError
 from quart_counter.local.process import free_port
 from quart_counter.local.redis_cluster import PrivateCluster, private_cluster
-from quart_counter.local.redis_sentinel import SERVICE, PrivateSentinel
+from quart_counter.local.redis_sentinel import SERVICE, PrivateSentinel, private_sentinel
+from quart_counter.local.waiting import until
 from quart_counter.model import Applied, Change, NotApplied, OutcomeUnknown, Reading
 from quart_counter.settings import load_settings
 from quart_counter.stores import Limits, open_store
@@ -89,10 +92,10 @@ async def test_a_failover_is_waited_for_and_what_the_replica_has_goes_on(mortal)
         assert await store.apply([Change(name, 5, key="k")]) == [Applied(5, 1)]
         victim = await asyncio.to_thread(mortal.primary, name)
         await asyncio.to_thread(victim.kill)
-        (outcome,) = await store.apply([Change(name)])
-        # two primaries have a replica to wait for; the third is alone until its old primary is back
-        assert isinstance(outcome, Applied | OutcomeUnknown)
-        await asyncio.to_thread(victim.start)
+        late = asyncio.create_task(store.apply([Change(name)]))
+        await asyncio.to_thread(mortal.port_of, name)
+        await asyncio.to_thread(victim.start)  # whoever took over is alone until then, and has nobody to wait for
+        assert await late == [Applied(6, 2)]
         await asyncio.to_thread(mortal.whole)
         assert await store.apply([Change(name, 5, key="k")]) == [Applied(5, 1, replayed=True)]
         assert await store.read(name) == Reading(6, 2)
@@ -201,6 +204,24 @@ async def test_the_redis_of_a_moved_primary_is_found_through_sentinels(sentinel:
             assert await store.apply([Change(name)]) == [Applied(number, number)]
     async with open_store(f"{sentinel.url[:-1]}1", PATIENT) as other:
         assert await other.read(name) == Reading(0, 0), "database 1 is another"
+
+
+async def test_a_primary_that_stood_still_and_was_replaced_gets_no_more_changes():
+    """It goes on as a primary for ten seconds, with our connection open, and what it takes in then is lost."""
+    name = fresh()
+    require("redis")
+    with private_sentinel() as group:
+        async with open_store(f"{group.url}?wait_replicas=1", PATIENT) as store:
+            assert await store.apply([Change(name)]) == [Applied(1, 1)]
+            old = group.primary
+            os.kill(old.pid, signal.SIGSTOP)
+            try:
+                await asyncio.to_thread(until, lambda: group.primary is not old, "nobody replaced it")
+            finally:
+                os.kill(old.pid, signal.SIGCONT)
+            assert await store.apply([Change(name)]) == [Applied(2, 2)]
+            with redis.Redis.from_url(group.primary.url, decode_responses=True) as new:
+                assert new.hget(f"qc:{{{name}}}", "value") == "2"
 
 
 REFUSED = {
