@@ -147,6 +147,7 @@ ROWS |= {
             partial(rows_line.healthy, kind),
             Size(600),
             Size(200_000),
+            in_ci=False,
         )
         for kind in SEVERAL
     },
