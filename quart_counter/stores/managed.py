@@ -19,7 +19,7 @@ import threading
 import time
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from multiprocessing.managers import BaseManager
 from typing import Any, Final, NamedTuple
@@ -111,13 +111,18 @@ class _Served(BaseManager):
 
 
 def main() -> None:
-    """Serve until the process that started us is gone."""
+    """Serve one `Numbers`."""
+    numbers = Numbers()
+    _Served.register("numbers", callable=lambda: numbers, exposed=EXPOSED)
+    serve(_Served)
+
+
+def serve(kind: type[BaseManager]) -> None:
+    """Serve a manager of this kind, in a process that `started` started, until who did so is gone."""
     for one in (signal.SIGTERM, signal.SIGINT):  # a service manager sends them to all, and the workers drain first
         signal.signal(one, signal.SIG_IGN)
     order = json.loads(sys.stdin.readline())
-    numbers = Numbers()
-    _Served.register("numbers", callable=lambda: numbers, exposed=EXPOSED)
-    server = _Served(order["address"], bytes.fromhex(order["authkey"])).get_server()
+    server = kind(order["address"], bytes.fromhex(order["authkey"])).get_server()
     threading.Thread(target=_leave_with_parent, args=(order["folder"],), daemon=True).start()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
@@ -154,13 +159,18 @@ class RunningManager:
             loop.remove_reader(ear)
 
 
-@contextmanager
-def private_manager() -> Iterator[RunningManager]:
+def private_manager() -> AbstractContextManager[RunningManager]:
     """Start a manager (about 0.2 s) for one `with` block; give its `url` to every worker that is to share it."""
+    return started("quart_counter.stores.managed")
+
+
+@contextmanager
+def started(module: str) -> Iterator[RunningManager]:
+    """Run a module that calls `serve`. Its process ends with the block, and with us, whatever ends us."""
     folder, authkey = tempfile.mkdtemp(prefix="quart-counter-manager-"), secrets.token_hex(32)
     address = f"{folder}/socket"
     process = subprocess.Popen(
-        (sys.executable, "-m", "quart_counter.stores.managed"),
+        (sys.executable, "-m", module),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         process_group=0,  # out of reach of the terminal's Ctrl-C

@@ -6,15 +6,6 @@ either writes it back. (The right way runs the whole step inside the manager: mo
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
@@ -28,7 +19,7 @@ from quart_counter.lab.exhibits.gate import ThreadGate
 from quart_counter.lab.exhibits.plain import PLAIN, Plain, Threads
 from quart_counter.model import Change
 from quart_counter.stores.base import Store
-from quart_counter.stores.managed import private_manager
+from quart_counter.stores.managed import private_manager, serve, started
 
 _numbers: Final[dict[str, Any]] = {}  # in the manager's process: the value of each name
 
@@ -122,44 +113,10 @@ def private_counters() -> Iterator[str]:
 
 @contextmanager
 def private_numbers() -> Iterator[str]:
-    """Start a manager of numbers for one `with` block and give its URL. It ends with us, whatever ends us."""
-    folder, authkey = tempfile.mkdtemp(prefix="quart-counter-exhibit-"), secrets.token_hex(32)
-    command = (sys.executable, "-m", "quart_counter.lab.exhibits.manager")
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, process_group=0) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write(json.dumps({"folder": folder, "authkey": authkey}).encode() + b"\n")
-            process.stdin.flush()
-            if not process.stdout.readline():
-                raise ConfigurationError("the exhibit's manager did not start")
-            yield f"manager://:{authkey}@{_address(folder)}"
-        finally:
-            process.kill()
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def main() -> None:
-    """Serve until the process that started us is gone."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    order = json.loads(sys.stdin.readline())
-    server = _Manager(_address(order["folder"]), bytes.fromhex(order["authkey"])).get_server()
-    threading.Thread(target=_leave_with_parent, args=(order["folder"],), daemon=True).start()
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    server.serve_forever()
-
-
-def _leave_with_parent(folder: str) -> None:
-    sys.stdin.read()
-    shutil.rmtree(folder, ignore_errors=True)
-    os._exit(0)
-
-
-def _address(folder: str) -> str:
-    return f"{folder}/socket"
+    """Start a manager of numbers for one `with` block and give its URL."""
+    with started("quart_counter.lab.exhibits.manager") as manager:
+        yield manager.url
 
 
 if __name__ == "__main__":
-    main()
+    serve(_Manager)
