@@ -13,7 +13,7 @@ from quart.wrappers import Response as QuartResponse
 from werkzeug.exceptions import HTTPException
 
 from quart_counter import __version__, keys, siblings
-from quart_counter.counters import Counters
+from quart_counter.counters import Counters, StoreAway
 from quart_counter.errors import ConfigurationError
 from quart_counter.guard import Guard
 from quart_counter.sessions import Sessions
@@ -118,6 +118,8 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
     app.register_blueprint(docs.blueprint(described))
     app.register_blueprint(page.blueprint(counters, settings.mode, MODES[settings.mode].summary, guard.names))
     _give_clients_their_own(app, counters, settings)
+    app.register_error_handler(answers.Problem, _problem)
+    app.register_error_handler(StoreAway, _store_away)
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Exception, _unexpected)
     app.after_request(_no_store)
@@ -173,6 +175,14 @@ def _open(settings: Settings) -> AbstractAsyncContextManager[Store]:
 
         return exhibits.open_store(settings.mode, settings.url, limits)
     return open_store(settings.url, limits)
+
+
+async def _problem(wrong: answers.Problem) -> Response:
+    return api.to_response(wrong.answer)
+
+
+async def _store_away(away: StoreAway) -> Response:
+    return api.to_response(answers.store_away(away))
 
 
 async def _http_problem(error: HTTPException) -> Response:

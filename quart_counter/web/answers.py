@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
-from quart_counter.counters import explain
+from quart_counter.counters import StoreAway, explain
 from quart_counter.model import Applied, Change, NotApplied, Outcome, OutcomeUnknown, Refused
 
 Headers = Sequence[tuple[str, str]]
@@ -88,6 +88,11 @@ def outcome(change: Change, result: Outcome) -> Answer:
 def away(detail: str) -> Answer:
     """Answer that nothing happened and that it is safe to try again."""
     return problem(503, detail, kind="not-applied", headers=(("retry-after", str(RETRY_AFTER_S)),), applied="no")
+
+
+def store_away(error: StoreAway) -> Answer:
+    """Answer that the store does not answer; nothing was asked of it that would change anything."""
+    return away(f"{error}. Try again.")
 
 
 def too_slow(limit_s: float) -> Answer:

@@ -60,8 +60,8 @@ async def answer(
         return problem_not_found()
     except Problem as wrong:
         return wrong.answer
-    except StoreAway as store_away:
-        return answers.away(f"{store_away}. Try again.")
+    except StoreAway as away:
+        return answers.store_away(away)
 
 
 async def increment(

@@ -22,7 +22,7 @@ from quart_counter.model import Reading
 from quart_counter.web import answers, parse
 from quart_counter.web.api import raw_path
 from quart_counter.web.front import send_answer
-from quart_counter.web.streams import HEAD, Streams, event
+from quart_counter.web.streams import HEAD, Streams, event, last_event_id
 
 PATH: Final = b"/events"
 LOOK_EVERY_S: Final = 0.2
@@ -138,7 +138,7 @@ class Reader:
 
 
 def _last_id(headers: parse.RawHeaders) -> int | None:
-    told = next((value.decode("latin-1") for word, value in headers if word.lower() == b"last-event-id"), "")
+    told = last_event_id(headers)
     return int(told) if VERSION.fullmatch(told) else None
 
 

@@ -42,7 +42,7 @@ def blueprint(counters: Counters, mode: str, summary: str, names: Names | None =
         try:
             value, version = await counters.read(COUNTER)
         except StoreAway as away:
-            return await _away(str(away))
+            return await _away(away)
         html = await render_template(
             "page.html",
             name=COUNTER,
@@ -56,11 +56,8 @@ def blueprint(counters: Counters, mode: str, summary: str, names: Names | None =
 
     @routes.post("/")
     async def act() -> QuartResponse | Response:
-        try:
-            parse.refuse_foreign(request.scope["headers"])
-            parse.refuse_key(request.scope["headers"])
-        except answers.Problem as wrong:
-            return to_response(wrong.answer)
+        parse.refuse_foreign(request.scope["headers"])
+        parse.refuse_key(request.scope["headers"])
         form = await request.form
         change = ACTIONS.get(form.get("action", ""))
         if change is None:
@@ -81,11 +78,11 @@ def blueprint(counters: Counters, mode: str, summary: str, names: Names | None =
     return routes
 
 
-async def _away(why: str) -> Response | tuple[str, int, dict[str, str]]:
+async def _away(away: StoreAway) -> Response | tuple[str, int, dict[str, str]]:
     """Answer a page view that the store does not: in HTML for those who ask for it, who are people."""
     if "text/html" not in request.headers.get("Accept", ""):
-        return to_response(answers.away(f"{why}. Try again."))
-    html = await render_template("away.html", name=COUNTER, why=why)
+        return to_response(answers.store_away(away))
+    html = await render_template("away.html", name=COUNTER, why=str(away))
     return html, 503, {**HEADERS, "Retry-After": str(RETRY_AFTER_S)}
 
 

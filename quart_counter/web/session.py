@@ -6,7 +6,7 @@ from typing import Final
 
 from quart import Blueprint, Response, request, session
 
-from quart_counter.counters import Counters, StoreAway
+from quart_counter.counters import Counters
 from quart_counter.model import Applied, Change
 from quart_counter.sessions import Sessions
 from quart_counter.web import answers, parse
@@ -27,21 +27,13 @@ def blueprint(counters: Counters, sessions: Sessions) -> Blueprint:
         name = session.get(CLIENT)
         if name is None:
             return _answer(0, 0)
-        try:
-            return _answer(*await counters.look(name))
-        except StoreAway as away:
-            return to_response(answers.away(f"{away}. Try again."))
+        return _answer(*await counters.look(name))
 
     @routes.post("/session/<any(increment, decrement, reset):effect>")
     async def change(effect: str) -> Response:
-        try:
-            parse.refuse_foreign(request.scope["headers"])
-            parse.refuse_key(request.scope["headers"])
-            name = session[CLIENT] = await sessions.enter(session.get(CLIENT))
-        except answers.Problem as wrong:
-            return to_response(wrong.answer)
-        except StoreAway as away:
-            return to_response(answers.away(f"{away}. Try again."))
+        parse.refuse_foreign(request.scope["headers"])
+        parse.refuse_key(request.scope["headers"])
+        name = session[CLIENT] = await sessions.enter(session.get(CLIENT))
         change = EFFECTS[effect]._replace(name=name)
         outcome = await counters.apply(change)
         if isinstance(outcome, Applied):
@@ -62,11 +54,8 @@ def cookie_blueprint() -> Blueprint:
 
     @routes.post("/session/<any(increment, decrement, reset):effect>")
     async def change(effect: str) -> Response:
-        try:
-            parse.refuse_foreign(request.scope["headers"])
-            parse.refuse_key(request.scope["headers"])
-        except answers.Problem as wrong:
-            return to_response(wrong.answer)
+        parse.refuse_foreign(request.scope["headers"])
+        parse.refuse_key(request.scope["headers"])
         wanted = EFFECTS[effect]
         session[VALUE] = session.get(VALUE, 0) + wanted.by if wanted.value is None else wanted.value
         return _answer(session[VALUE], session[VALUE])

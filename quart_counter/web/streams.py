@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from quart_counter.web.answers import problem
 from quart_counter.web.front import send_answer
+from quart_counter.web.parse import RawHeaders
 
 RETRY_MS: Final = 1000  # how long a browser waits before it comes back
 HEARTBEAT_S: Final = 15.0  # a write now and then, so that a client that vanished is noticed
@@ -90,6 +91,11 @@ def event(data: str, *, kind: str = "", id: str = "") -> bytes:
     """Write one event; `data` is one line."""
     lines = [f"event: {kind}\n" if kind else "", f"id: {id}\n" if id else "", f"data: {data}\n\n"]
     return "".join(lines).encode()
+
+
+def last_event_id(headers: RawHeaders) -> str:
+    """Return the id of the last event that a browser had before it came back; nothing if it is new."""
+    return next((value.decode("latin-1") for word, value in headers if word == b"last-event-id"), "")
 
 
 async def _disconnected(receive: Any) -> None:

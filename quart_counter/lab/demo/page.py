@@ -16,6 +16,7 @@ from quart_counter.web import answers, parse
 from quart_counter.web.api import raw_path, to_response
 from quart_counter.web.front import send_answer
 from quart_counter.web.page import HEADERS
+from quart_counter.web.streams import last_event_id
 
 EVENTS: Final = b"/demo/events"
 FIRST_GAP_MS: Final = 5
@@ -38,8 +39,8 @@ class Watching:
         except answers.Problem as foreign:
             return await send_answer(send, foreign.answer)
         asked = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("seen", "")
-        last = next((value.decode("latin-1") for word, value in scope["headers"] if word == b"last-event-id"), "")
-        await self._stage.streams.answer(receive, send, self._stage.watcher(last or asked))
+        seen = last_event_id(scope["headers"]) or asked
+        await self._stage.streams.answer(receive, send, self._stage.watcher(seen))
 
 
 def result_in(app: Quart) -> Any:
@@ -69,8 +70,6 @@ def blueprint(stage: Stage) -> Blueprint:
             parse.refuse_foreign(request.scope["headers"])
             way, gap_ms = _asked(await request.form)
             begun = stage.begin(way, gap_ms, _own_url())
-        except answers.Problem as problem:
-            return to_response(problem.answer)
         except (Busy, ConfigurationError) as not_now:
             if wants_json:
                 return to_response(answers.problem(409, f"{not_now}"))
