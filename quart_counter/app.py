@@ -13,9 +13,9 @@ from quart.wrappers import Response as QuartResponse
 from werkzeug.exceptions import HTTPException
 
 from quart_counter import __version__, keys, siblings
+from quart_counter.access.guard import Guard
 from quart_counter.counters import Counters, StoreAway
 from quart_counter.errors import ConfigurationError
-from quart_counter.guard import Guard
 from quart_counter.sessions import Sessions
 from quart_counter.settings import MODES, PREFIX, Settings, load_settings
 from quart_counter.stores import Limits, Store, open_store
@@ -105,7 +105,7 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
     guard = Guard(counters, settings)
     metrics.watch(counters, tally)
     app.while_serving(guard.keeping_books)
-    app.register_blueprint(api.blueprint(counters, guard.names))
+    app.register_blueprint(api.blueprint(counters, guard.places))
     app.register_blueprint(health.blueprint(counters, settings.mode))
     app.register_blueprint(metrics.blueprint(tally, __version__, settings.mode))
     described = openapi.document(
@@ -116,7 +116,7 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
     )
     app.register_blueprint(openapi.blueprint(described))
     app.register_blueprint(docs.blueprint(described))
-    app.register_blueprint(page.blueprint(counters, settings.mode, MODES[settings.mode].summary, guard.names))
+    app.register_blueprint(page.blueprint(counters, settings.mode, MODES[settings.mode].summary, guard.places))
     _give_clients_their_own(app, counters, settings)
     app.register_error_handler(answers.Problem, _problem)
     app.register_error_handler(StoreAway, _store_away)
@@ -125,7 +125,7 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
     app.after_request(_no_store)
     inner: Any = app.asgi_app
     if not MODES[settings.mode].in_context:
-        inner = lane.Lane(inner, counters, guard.names, body_timeout_s=BODY_TIMEOUT_S, logger=app.logger)
+        inner = lane.Lane(inner, counters, guard.places, body_timeout_s=BODY_TIMEOUT_S, logger=app.logger)
     inner = _live(app, live.Live(inner, counters, page.COUNTER, most=settings.max_streams))
     if settings.demo:
         from quart_counter.lab import demo

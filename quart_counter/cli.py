@@ -122,7 +122,7 @@ def token_new(scopes: tuple[str, ...], prefixes: tuple[str, ...], **options: Any
 
     Exit status: 0 made, 2 bad input.
     """
-    from quart_counter import token_command
+    from quart_counter.access import token_command
 
     token_command.new(scopes, prefixes, **options)
 

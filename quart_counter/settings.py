@@ -11,9 +11,9 @@ from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from quart_counter.access.rates import parse_rate
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import MAX_KEYS
-from quart_counter.rates import parse_rate
 
 PREFIX: Final = "QUART_COUNTER_"
 MIN_SECRET: Final = 16  # bytes

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
-from quart_counter.tokens import Credential, Tokens
+from quart_counter.access.tokens import Credential, Tokens
 from quart_counter.web import parse
 from quart_counter.web.answers import Answer, Problem, problem
 from quart_counter.web.api import CREDENTIAL, raw_path

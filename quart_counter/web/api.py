@@ -10,11 +10,11 @@ from quart import Blueprint, Response, request
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.routing import PathConverter
 
+from quart_counter.access.places import Full, Places
+from quart_counter.access.tokens import Credential
 from quart_counter.counters import Counters, StoreAway
 from quart_counter.errors import InvalidChange, InvalidKey
 from quart_counter.model import NAME, Change, check_name
-from quart_counter.names import Full, Names
-from quart_counter.tokens import Credential
 from quart_counter.web import answers, parse
 from quart_counter.web.answers import Answer, Problem
 from quart_counter.web.parse import Gathered, RawHeaders
@@ -34,16 +34,16 @@ async def answer(
     headers: RawHeaders,
     body: bytes,
     credential: Credential | None = None,
-    names: Names | None = None,
+    places: Places | None = None,
 ) -> Answer:
     """Answer one request for `path`, raw as it came, below /counters. Nothing has an effect before all is checked.
 
     `credential` is whose keys and names these are, where tokens are in force; that it may do this was checked before.
-    `names` says whether another counter may be begun, where that is limited.
+    `places` says whether another counter may be begun, where that is limited.
     """
 
     async def change(effect: Effect, name: str) -> Answer:
-        return await _change(counters, effect, name, gathered, body, credential, names)
+        return await _change(counters, effect, name, gathered, body, credential, places)
 
     gathered = parse.gather(headers)
 
@@ -70,12 +70,12 @@ async def increment(
     headers: RawHeaders,
     body: bytes,
     credential: Credential | None = None,
-    names: Names | None = None,
+    places: Places | None = None,
 ) -> Answer:
     """Answer an increment of the counter in a path's raw segment, as `answer` does, without looking for its route."""
     try:
         name, gathered = parse.name(segment), parse.gather(headers)
-        return await _change(counters, _increment, name, gathered, body, credential, names)
+        return await _change(counters, _increment, name, gathered, body, credential, places)
     except Problem as wrong:
         return wrong.answer
 
@@ -110,7 +110,7 @@ async def _change(
     headers: Gathered,
     body: bytes,
     credential: Credential | None,
-    names: Names | None,
+    places: Places | None,
 ) -> Answer:
     parse.refuse_foreign(headers)
     try:
@@ -120,7 +120,7 @@ async def _change(
     except InvalidKey as invalid:
         raise Problem(422, f"{invalid}.", kind=f"key-{invalid.reason}") from None
     owned = _owned(change, credential)
-    outcome = await (counters.apply(owned) if names is None else names.apply(owned, credential))
+    outcome = await (counters.apply(owned) if places is None else places.apply(owned, credential))
     if isinstance(outcome, Full):
         return answers.names_full(outcome.places)
     return answers.outcome(change, outcome)
@@ -225,7 +225,7 @@ class _Rest(PathConverter):
     part_isolating = False
 
 
-def blueprint(counters: Counters, names: Names | None = None) -> Blueprint:
+def blueprint(counters: Counters, places: Places | None = None) -> Blueprint:
     """Return the routes below /counters."""
     routes = Blueprint("api", __name__)
     routes.record(lambda state: state.app.url_map.converters.update(rest=_Rest))
@@ -239,7 +239,7 @@ def blueprint(counters: Counters, names: Names | None = None) -> Blueprint:
             await answer(
                 *(counters, request.method, raw_path(scope), scope["query_string"], scope["headers"], body),
                 credential=scope.get(CREDENTIAL),
-                names=names,
+                places=places,
             )
         )
 

@@ -11,8 +11,8 @@ import re
 from logging import Logger
 from typing import Any, Final
 
+from quart_counter.access.places import Places
 from quart_counter.counters import Counters
-from quart_counter.names import Names
 from quart_counter.web import answers, api, front
 from quart_counter.web.parse import RawHeaders
 
@@ -24,9 +24,9 @@ class Lane:
     """ASGI middleware, the innermost: after limits and access, before Quart."""
 
     def __init__(
-        self, app: Any, counters: Counters, names: Names | None = None, *, body_timeout_s: float, logger: Logger
+        self, app: Any, counters: Counters, places: Places | None = None, *, body_timeout_s: float, logger: Logger
     ) -> None:
-        self._app, self._counters, self._names = app, counters, names
+        self._app, self._counters, self._places = app, counters, places
         self._body_timeout_s, self._logger = body_timeout_s, logger
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -54,7 +54,7 @@ class Lane:
             return None
         try:
             credential = scope.get(api.CREDENTIAL)
-            return await api.increment(self._counters, segment, scope["headers"], body, credential, self._names)
+            return await api.increment(self._counters, segment, scope["headers"], body, credential, self._places)
         except Exception:
             self._logger.exception("a bug in quart_counter")
             return answers.bug()

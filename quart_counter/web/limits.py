@@ -8,9 +8,9 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Final, NamedTuple
 
-from quart_counter.rates import Rate
-from quart_counter.throttle import Throttle
-from quart_counter.tokens import Credential
+from quart_counter.access.rates import Rate
+from quart_counter.access.throttle import Throttle
+from quart_counter.access.tokens import Credential
 from quart_counter.web import answers
 from quart_counter.web.answers import Answer
 from quart_counter.web.api import CREDENTIAL
@@ -29,7 +29,7 @@ class Policy(NamedTuple):
     rate: Rate
 
 
-class Limits:
+class Limited:
     """ASGI middleware, behind the question who it is and in front of everything that counts.
 
     `rate` is for an address, and a token's own rate is instead of that; `keys` is for both. `max_in_flight` is for this

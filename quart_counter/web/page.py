@@ -8,9 +8,9 @@ from typing import Any, Final
 from quart import Blueprint, Response, flash, redirect, render_template, request
 from quart.wrappers import Response as QuartResponse
 
+from quart_counter.access.places import Full, Places
 from quart_counter.counters import Counters, StoreAway, explain
 from quart_counter.model import Applied, Change
-from quart_counter.names import Full, Names
 from quart_counter.web import answers, parse
 from quart_counter.web.answers import RETRY_AFTER_S
 from quart_counter.web.api import CREDENTIAL, to_response
@@ -33,7 +33,7 @@ HEADERS: Final = {
 }
 
 
-def blueprint(counters: Counters, mode: str, summary: str, names: Names | None = None) -> Blueprint:
+def blueprint(counters: Counters, mode: str, summary: str, places: Places | None = None) -> Blueprint:
     """Return `GET /` and its form's `POST /`, which answers 303 and flashes what happened."""
     routes = Blueprint("page", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
 
@@ -64,7 +64,7 @@ def blueprint(counters: Counters, mode: str, summary: str, names: Names | None =
             wanted = ", ".join(ACTIONS)
             return to_response(answers.problem(422, f"The form's field action must be one of {wanted}.", kind="field"))
         scope: Any = request.scope
-        outcome = await (counters.apply(change) if names is None else names.apply(change, scope.get(CREDENTIAL)))
+        outcome = await (counters.apply(change) if places is None else places.apply(change, scope.get(CREDENTIAL)))
         if isinstance(outcome, Full):
             return to_response(answers.names_full(outcome.places))
         if not isinstance(outcome, Applied):

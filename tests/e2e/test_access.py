@@ -12,7 +12,7 @@ import pytest_asyncio
 from e2e.raw import Headers, Reply, ask
 from e2e.served import Served, outcome, serve, started
 from quart_counter import create_app
-from quart_counter.tokens import Credential, hash_of, new_token
+from quart_counter.access.tokens import Credential, hash_of, new_token
 from quart_counter.web import api, tally
 
 WHO = ("none", "wrong", "expired", "read-only", "other prefix", "admin", "another client's key")

@@ -14,8 +14,8 @@ import pytest
 
 from e2e.raw import Connection, Headers, Reply, ask, connect, request
 from e2e.served import Served, serve
+from quart_counter.access.tokens import new_token
 from quart_counter.client import CounterClient
-from quart_counter.tokens import new_token
 
 INCREMENT = ("POST", "/counters/tickets/increment")
 TWO_WORKERS = ("--with-redis", "--workers", "2")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from quart_counter.rates import Rate
+from quart_counter.access.rates import Rate
 from quart_counter.web.limits import Policy, address_of, too_many
 
 

@@ -17,10 +17,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from quart import Quart
 
 from quart_counter import create_app
+from quart_counter.access.tokens import new_token
 from quart_counter.model import MAX_BY, MAX_VALUE, Applied, Change, NotApplied, OutcomeUnknown, Reading, check_change
 from quart_counter.stores import StoreAway
 from quart_counter.stores.memory import MemoryStore
-from quart_counter.tokens import new_token
 from quart_counter.web import api, docs, openapi, parse
 from quart_counter.web.answers import Problem
 from web.faces import Face, by_client

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from quart import Blueprint, Response
 
-from quart_counter.rates import Rate
+from quart_counter.access.rates import Rate
 from quart_counter.web import access, answers, front, limits
 from quart_counter.web.api import problem_not_found, to_response
 from quart_counter.web.openapi import cases

@@ -8,15 +8,15 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any, Final
 
+from quart_counter.access.places import Places
+from quart_counter.access.rates import Rate, parse_rate
+from quart_counter.access.throttle import Throttle
+from quart_counter.access.tokens import Tokens
 from quart_counter.counters import Counters, StoreAway
-from quart_counter.names import Names
-from quart_counter.rates import Rate, parse_rate
 from quart_counter.settings import MODES, Settings
-from quart_counter.throttle import Throttle
-from quart_counter.tokens import Tokens
 from quart_counter.web.access import Access
 from quart_counter.web.forwarded import Forwarded
-from quart_counter.web.limits import Limits
+from quart_counter.web.limits import Limited
 
 RECOUNT_S: Final = 600.0
 
@@ -30,9 +30,9 @@ class Guard:
         counts_right = not MODES[settings.mode].exhibit
         limits = settings.rate or settings.client_keys or settings.max_in_flight
         self._throttle = Throttle(counters) if limits or (counts_right and self._tokens) else None
-        self.names: Names | None = None  # who says whether another counter may be begun
+        self.places: Places | None = None  # who says whether another counter may be begun
         if counts_right and (settings.max_names or self._tokens):
-            self.names = Names(counters, most=settings.max_names, deadline_s=settings.deadline_s)
+            self.places = Places(counters, most=settings.max_names, deadline_s=settings.deadline_s)
 
     def in_front_of(self, app: Any) -> Any:
         """Return the app with its guards; who it is comes before how often."""
@@ -40,7 +40,7 @@ class Guard:
         if self._throttle is not None:
             rate = parse_rate("rate", settings.rate) if settings.rate else None
             keys = Rate(settings.client_keys, math.ceil(settings.key_life_s)) if settings.client_keys else None
-            app = Limits(app, self._throttle, rate=rate, keys=keys, max_in_flight=settings.max_in_flight)
+            app = Limited(app, self._throttle, rate=rate, keys=keys, max_in_flight=settings.max_in_flight)
         if self._tokens is not None:
             app = Access(app, self._tokens)
         return Forwarded(app, settings.proxies) if settings.proxies else app
@@ -50,11 +50,11 @@ class Guard:
         tasks = []
         if self._throttle is not None:
             tasks.append(asyncio.create_task(self._throttle.keep_sweeping()))
-        if self.names is not None and self._settings.max_names:
+        if self.places is not None and self._settings.max_names:
             with suppress(StoreAway):  # it is counted again later
-                await self.names.recount()
+                await self.places.recount()
             every_s = max(self._settings.key_life_s, RECOUNT_S)
-            tasks.append(asyncio.create_task(self.names.keep_counting(every_s)))
+            tasks.append(asyncio.create_task(self.places.keep_counting(every_s)))
         yield
         for task in tasks:
             task.cancel()

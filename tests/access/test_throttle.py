@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quart_counter import throttle as room
+from quart_counter.access import throttle as room
+from quart_counter.access.rates import Rate
+from quart_counter.access.throttle import PREFIX, Throttle
 from quart_counter.counters import Counters
 from quart_counter.model import NAME, NotApplied
-from quart_counter.rates import Rate
 from quart_counter.stores import Store, open_store
 from quart_counter.stores.memory import MemoryStore
-from quart_counter.throttle import PREFIX, Throttle
 
 START_S = 1_800_000_000.0
 WHO = ("client", "192.0.2.1")

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from quart_counter.access.rates import Rate
 from quart_counter.counters import Counters, StoreAway
 from quart_counter.model import Applied, Change, Reading, Refused
-from quart_counter.rates import Rate
 
 PREFIX: Final = "~limit."  # no counter's name may begin with ~ (model.NAME), so nobody reaches these by name
 MOST: Final = 10_000  # clients that a worker knows at a time; one that is dropped is looked up in the store again

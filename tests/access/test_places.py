@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from quart_counter import names as room
+from quart_counter.access import places as room
+from quart_counter.access.places import PLACES, Full, Places
+from quart_counter.access.tokens import Credential
 from quart_counter.counters import Counters
 from quart_counter.model import Applied, Change, NotApplied, OutcomeUnknown, Reading, Refused
-from quart_counter.names import PLACES, Full, Names
 from quart_counter.stores import Store, open_store
 from quart_counter.stores.memory import MemoryStore
-from quart_counter.tokens import Credential
 
 TOKEN = Credential("shop", "0" * 64, frozenset({"increment"}), max_names=3)
 
@@ -27,8 +27,8 @@ async def store(request: pytest.FixtureRequest, tmp_path) -> AsyncIterator[Store
         yield store
 
 
-def a_worker(store: Store, most: int) -> Names:
-    return Names(Counters(store, deadline_s=5, combine=True), most=most, deadline_s=0.001)
+def a_worker(store: Store, most: int) -> Places:
+    return Places(Counters(store, deadline_s=5, combine=True), most=most, deadline_s=0.001)
 
 
 async def counters_in(store: Store) -> list[str]:
@@ -40,11 +40,11 @@ async def taken(store: Store, name: str = PLACES) -> int:
 
 
 async def test_a_name_too_many_is_refused_and_the_others_go_on(store: Store) -> None:
-    names = a_worker(store, 3)
+    places = a_worker(store, 3)
     for name in "abc":
-        assert await names.apply(Change(name), None) == Applied(1, 1)
-    assert await names.apply(Change("d"), None) == Full(3)
-    assert await names.apply(Change("a"), None) == Applied(2, 2)
+        assert await places.apply(Change(name), None) == Applied(1, 1)
+    assert await places.apply(Change("d"), None) == Full(3)
+    assert await places.apply(Change("a"), None) == Applied(2, 2)
     assert await counters_in(store) == ["a", "b", "c"]
 
 
@@ -65,35 +65,35 @@ async def test_a_crowd_of_workers_begins_no_more_than_may_be(store: Store, n: in
 
 
 async def test_what_began_nothing_takes_no_place(store: Store) -> None:
-    names = a_worker(store, 3)
+    places = a_worker(store, 3)
     for n in range(10):
-        assert isinstance(await names.apply(Change(f"n{n}", by=5, limit=1), None), Refused)
-        assert isinstance(await names.apply(Change(f"n{n}", value=5, if_version=9), None), Refused)
+        assert isinstance(await places.apply(Change(f"n{n}", by=5, limit=1), None), Refused)
+        assert isinstance(await places.apply(Change(f"n{n}", value=5, if_version=9), None), Refused)
     assert (await taken(store), await counters_in(store)) == (0, [])
 
 
 async def test_a_key_takes_a_place_even_under_a_name_that_never_was(store: Store) -> None:
     """Or made-up names with keys would fill the store although no counter is begun."""
-    names = a_worker(store, 3)
+    places = a_worker(store, 3)
     for n in range(3):
-        assert isinstance(await names.apply(Change(f"n{n}", by=5, limit=1, key="k"), None), Refused)
-    assert await names.apply(Change("n4", by=5, limit=1, key="k"), None) == Full(3)
-    assert isinstance(await names.apply(Change("n1", by=5, limit=1, key="k2"), None), Refused)
+        assert isinstance(await places.apply(Change(f"n{n}", by=5, limit=1, key="k"), None), Refused)
+    assert await places.apply(Change("n4", by=5, limit=1, key="k"), None) == Full(3)
+    assert isinstance(await places.apply(Change("n1", by=5, limit=1, key="k2"), None), Refused)
     assert await taken(store) == 3
 
 
 async def test_a_client_has_places_of_its_own(store: Store) -> None:
-    names = a_worker(store, 5)
-    assert [type(await names.apply(Change(f"s{n}"), TOKEN)) for n in range(4)] == [Applied, Applied, Applied, Full]
+    places = a_worker(store, 5)
+    assert [type(await places.apply(Change(f"s{n}"), TOKEN)) for n in range(4)] == [Applied, Applied, Applied, Full]
     assert (await taken(store), await taken(store, f"{PLACES}.shop")) == (3, 3), "what was not begun was given back"
-    assert [type(await names.apply(Change(f"o{n}"), None)) for n in range(3)] == [Applied, Applied, Full]
-    assert isinstance(await names.apply(Change("o1"), TOKEN), Applied), "a counter of somebody else takes no place"
+    assert [type(await places.apply(Change(f"o{n}"), None)) for n in range(3)] == [Applied, Applied, Full]
+    assert isinstance(await places.apply(Change("o1"), TOKEN), Applied), "a counter of somebody else takes no place"
 
 
 async def test_a_client_may_be_limited_alone(store: Store) -> None:
-    names = a_worker(store, 0)
-    assert [type(await names.apply(Change(f"s{n}"), TOKEN)) for n in range(4)] == [Applied, Applied, Applied, Full]
-    assert isinstance(await names.apply(Change("another"), None), Applied)
+    places = a_worker(store, 0)
+    assert [type(await places.apply(Change(f"s{n}"), TOKEN)) for n in range(4)] == [Applied, Applied, Applied, Full]
+    assert isinstance(await places.apply(Change("another"), None), Applied)
 
 
 class Says(MemoryStore):
@@ -127,13 +127,13 @@ async def test_a_client_that_leaves_costs_no_place() -> None:
         return await apply(changes)
 
     store.apply = slow
-    names = Names(Counters(store, deadline_s=5, combine=False), most=3, deadline_s=1)
-    leaving = asyncio.create_task(names.apply(Change("a", by=5, limit=1), None))
+    places = Places(Counters(store, deadline_s=5, combine=False), most=3, deadline_s=1)
+    leaving = asyncio.create_task(places.apply(Change("a", by=5, limit=1), None))
     await began.wait()
     assert await taken(store) == 1
     leaving.cancel()
     go_on.set()
-    await names._errands.drain()
+    await places._errands.drain()
     assert await taken(store) == 0
 
 
@@ -158,28 +158,28 @@ async def begun_elsewhere(store: Store, n: int) -> None:
 
 async def test_names_that_were_there_before_have_their_places(store: Store) -> None:
     await begun_elsewhere(store, 5)
-    names = a_worker(store, 6)
-    await asyncio.gather(names.recount(), a_worker(store, 6).recount())
+    places = a_worker(store, 6)
+    await asyncio.gather(places.recount(), a_worker(store, 6).recount())
     assert await taken(store) == 5
-    assert isinstance(await names.apply(Change("a"), None), Applied)
-    assert await names.apply(Change("b"), None) == Full(6)
+    assert isinstance(await places.apply(Change("a"), None), Applied)
+    assert await places.apply(Change("b"), None) == Full(6)
 
 
 async def test_a_place_that_a_killed_worker_left_is_found(store: Store) -> None:
-    names = a_worker(store, 3)
+    places = a_worker(store, 3)
     await begun_elsewhere(store, 1)
     await store.apply([Change(PLACES, by=3)])
-    await names.recount()
+    await places.recount()
     assert await taken(store) == 3, "without a pause a change may be under way"
-    await names.recount(pause_s=0.001)
+    await places.recount(pause_s=0.001)
     assert await taken(store) == 1
-    assert isinstance(await names.apply(Change("b"), None), Applied)
+    assert isinstance(await places.apply(Change("b"), None), Applied)
 
 
 async def test_counting_anew_forgets_nothing_that_is_begun_meanwhile(store: Store) -> None:
-    names = a_worker(store, 10)
+    places = a_worker(store, 10)
     await store.apply([Change(PLACES, by=3)])
-    look = names._counters.look
+    look = places._counters.look
 
     async def look_and_begin(name: str) -> Reading:
         """Just after the recount has looked, another worker begins a counter that may not be in the names yet."""
@@ -187,6 +187,6 @@ async def test_counting_anew_forgets_nothing_that_is_begun_meanwhile(store: Stor
         await store.apply([Change(PLACES, by=1)])
         return reading
 
-    names._counters.look = look_and_begin
-    await names.recount(pause_s=0.001)
+    places._counters.look = look_and_begin
+    await places.recount(pause_s=0.001)
     assert await taken(store) == 4

@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final, NamedTuple
 
+from quart_counter.access.tokens import Credential
 from quart_counter.counters import Counters, StoreAway
 from quart_counter.errands import Errands
 from quart_counter.model import NAME, Applied, Change, NotApplied, Outcome, OutcomeUnknown, Refused
-from quart_counter.tokens import Credential
 
 PLACES: Final = "~names"  # no counter's name may begin with ~ (model.NAME), so nobody reaches these by name
 PAGE: Final = 1000
@@ -37,7 +37,7 @@ class Place(NamedTuple):
     most: int
 
 
-class Names:
+class Places:
     """Carries out changes, unless they would begin one counter too many.
 
     `most` 0 means no limit beyond those of single clients. Begin with `recount`; `keep_counting` then mends what is
@@ -55,13 +55,13 @@ class Names:
 
     async def apply(self, change: Change, credential: Credential | None) -> Outcome | Full:
         """Carry out a change, or say that there is no place for another counter."""
-        places = self._places(credential)
+        places = self._bounds(credential)
         if change.name in self._known or not places:
             return await self._counters.apply(change)
         # Seen through though its client leaves: a place that was taken is given back, or its counter begun.
         return await self._errands.run(self._begin(change, places))
 
-    def _places(self, credential: Credential | None) -> Sequence[Place]:
+    def _bounds(self, credential: Credential | None) -> Sequence[Place]:
         places = [Place(PLACES, self._most)] if self._most else []
         if credential is not None and credential.max_names is not None:
             places.append(Place(f"{PLACES}.{credential.id}", credential.max_names))

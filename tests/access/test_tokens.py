@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quart_counter import tokens
+from quart_counter.access import tokens
+from quart_counter.access.rates import Rate, parse_rate
+from quart_counter.access.tokens import Credential, Tokens, hash_of, new_token
 from quart_counter.errors import ConfigurationError
-from quart_counter.rates import Rate, parse_rate
-from quart_counter.tokens import Credential, Tokens, hash_of, new_token
 
 HASH = hash_of("a token")
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from quart_counter.access.rates import Rate, parse_rate
 from quart_counter.errors import ConfigurationError
-from quart_counter.rates import Rate, parse_rate
 
 SCOPES: Final = ("read", "increment", "set", "admin")  # set: also reset; admin: everything, and everybody's names
 LOOK_AGAIN_S: Final = 1.0  # how long a change of the file may go unnoticed

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import click
 
+from quart_counter.access.tokens import Credential, new_token
 from quart_counter.errors import ConfigurationError
-from quart_counter.tokens import Credential, new_token
 
 
 def new(
