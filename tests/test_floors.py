@@ -34,6 +34,8 @@ FLOORS: Mapping[str, int] = {
     "stores.sql": 1,
     "stores.folder": 1,
     "stores.memcached_wire": 1,
+    "stores.sqlite_file": 1,
+    "stores.memcached_flush": 1,
     "stores.mysql_session": 1,
     "stores.postgres_session": 1,
     "stores.redis_session": 1,

@@ -28,7 +28,7 @@ from quart_counter.errors import ConfigurationError
 from quart_counter.model import Applied, Change, NotApplied, Outcome, Reading, Refused
 from quart_counter.stores.base import Limits
 from quart_counter.stores.ledger import post, wanted
-from quart_counter.stores.shelf import Shelf, end_of_life
+from quart_counter.stores.shelf import Shelf, end_of_life, monotonic_ms
 
 KINDS: Final = (Applied, Refused, NotApplied)  # outcomes travel as plain tuples that begin with their place in here
 EXPOSED: Final = ("apply", "read", "names", "forget")
@@ -66,7 +66,7 @@ class Numbers:
             return outcomes
 
     def _post(self, changes: Sequence[Change], rules: Limits) -> Sequence[Outcome]:
-        now_ms = time.monotonic_ns() // 1_000_000
+        now_ms = monotonic_ms()
         pages = {}
         for name, keys in wanted(changes).items():
             shelf = self._shelves.setdefault(name, Shelf()) if keys else Shelf()

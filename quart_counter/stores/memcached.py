@@ -18,89 +18,28 @@ model gives its answers again. An old `cas` that arrives late finds its token us
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import secrets
-import time
 import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, Final, NamedTuple
+from typing import Final
 from urllib.parse import urlsplit
 
 from quart_counter.errors import ConfigurationError
-from quart_counter.model import Change, NotApplied, Outcome, OutcomeUnknown, Reading
+from quart_counter.model import Change, NotApplied, Outcome, Reading
 from quart_counter.stores.base import Guarantees, Limits, NeverSent, StoreAway
-from quart_counter.stores.ledger import pages_from_text, pages_to_text, post, wanted
+from quart_counter.stores.ledger import pages_from_text, pages_to_text, post
+from quart_counter.stores.memcached_flush import ITEM, Attempt, Flush, Item, item_of, item_text
 from quart_counter.stores.memcached_wire import Reply, Wire, append, gets, put
-from quart_counter.stores.shelf import Shelf, end_of_life, wall_ms
+from quart_counter.stores.shelf import end_of_life, monotonic_ms, wall_ms
 
-ITEM: Final = "qc:c:"
 NAMES: Final = "qc:names:"
-FULL: Final = (b"SERVER_ERROR out of memory", b"SERVER_ERROR object too large")  # nothing was stored
 SHARDS: Final = 64  # of the list of names: each is one item, and an item has a largest size
 LARGEST_RECORD: Final = 768  # bytes that a key and its record take in JSON, at most
 GRAIN_MS: Final = 2000  # clients take memcached's clock, which tells whole seconds
 FIRST_PAUSE_S: Final = 0.001
 LONGEST_PAUSE_S: Final = 0.05
-
-
-class Item(NamedTuple):
-    """A counter as it lies in memcached, and how many bytes that takes."""
-
-    reading: Reading
-    shelf: Shelf
-    flushes: Mapping[str, Sequence[Any]]
-    size: int
-
-
-class Attempt(NamedTuple):
-    """A step computed for one counter: its answers, and the item to store first; None when nothing changes."""
-
-    outcomes: Sequence[Outcome]
-    data: bytes | None = None
-    is_new: bool = False
-
-
-class Flush:
-    """One flush on its way: what waits for an answer yet, and which counters it may have changed already."""
-
-    def __init__(self, changes: Sequence[Change], number: int) -> None:
-        self.changes, self.number = changes, number
-        self.trouble = "memcached was busy until the deadline"
-        self.in_doubt: set[str] = set()
-        self._outcomes: list[Outcome | None] = [None] * len(changes)
-        self._places: dict[str, list[int]] = {}
-        for place, change in enumerate(changes):
-            self._places.setdefault(change.name, []).append(place)
-        self.waiting = wanted(changes)
-
-    def of(self, name: str) -> list[Change]:
-        """Return the changes to one counter."""
-        return [self.changes[place] for place in self._places[name]]
-
-    def answer(self, name: str, outcomes: Sequence[Outcome]) -> None:
-        """Settle the changes to one counter."""
-        del self.waiting[name]
-        for place, outcome in zip(self._places[name], outcomes, strict=True):
-            self._outcomes[place] = outcome
-
-    def heard(self, name: str, attempt: Attempt, line: bytes) -> None:
-        """Settle a counter by memcached's word on its `cas`, unless the race was lost: that one is run again."""
-        if line == b"STORED":
-            self.answer(name, attempt.outcomes)
-        elif line.startswith(FULL) and name not in self.in_doubt:
-            self.answer(name, [NotApplied(f"memcached refused {name}: {line.decode()}")] * len(attempt.outcomes))
-        elif line not in (b"EXISTS", b"NOT_FOUND", b"NOT_STORED"):  # a proxy's timeout, for one
-            self.in_doubt.add(name)
-            self.trouble = f"memcached answered {line.decode(errors='replace'):.100}"
-
-    def outcomes(self) -> list[Outcome]:
-        """Return all answers; what waits still was not applied, or nobody knows."""
-        for name in list(self.waiting):
-            made = OutcomeUnknown if name in self.in_doubt else NotApplied
-            self.answer(name, [made(self.trouble)] * len(self._places[name]))
-        return [outcome for outcome in self._outcomes if outcome is not None]
 
 
 class MemcachedStore:
@@ -114,7 +53,7 @@ class MemcachedStore:
         self._flushes = Wire(host, port, limits.store_timeout_s)
         self._reads = Wire(host, port, limits.store_timeout_s)
         self._item_size = 1 << 20
-        self._clock_ms = wall_ms() - _monotonic_ms()
+        self._clock_ms = wall_ms() - monotonic_ms()
         self.guarantees = _guarantees({}, {})
 
     async def inspect(self) -> None:
@@ -123,7 +62,7 @@ class MemcachedStore:
         if settings.get("cas_enabled", "yes") != "yes":
             raise ConfigurationError("this memcached runs without compare-and-swap: start it without -C")
         if now.get("time", "").isdigit():
-            self._clock_ms = 1000 * int(now["time"]) - _monotonic_ms()
+            self._clock_ms = 1000 * int(now["time"]) - monotonic_ms()
         self._item_size = int(settings.get("item_size_max", self._item_size))
         self.guarantees = _guarantees(now, settings)
 
@@ -154,7 +93,7 @@ class MemcachedStore:
         stored: dict[str, tuple[int, Attempt]] = {}
         for name, reply in zip(names, found, strict=True):
             try:
-                attempt = self._attempt(_item(name, reply.data), flush, name)
+                attempt = self._attempt(item_of(name, reply.data), flush, name)
             except StoreAway as away:
                 if name in flush.in_doubt:  # what an earlier try did there cannot be told any more
                     flush.trouble = str(away)
@@ -185,7 +124,7 @@ class MemcachedStore:
         _, number, quota, seen = item.flushes.get(self._worker, (0, 0, 0, ""))
         if number == flush.number:  # its reply was lost
             return Attempt(post(changes, pages_from_text(seen), quota)[0])
-        now_ms = self._clock_ms + _monotonic_ms()
+        now_ms = self._clock_ms + monotonic_ms()
         item.shelf.forget_expired(now_ms)
         quota = min(self._limits.max_keys, item.shelf.live + max(0, self._item_size // 2 - item.size) // LARGEST_RECORD)
         page = item.shelf.page(item.reading, flush.waiting[name])
@@ -197,17 +136,17 @@ class MemcachedStore:
         flushes = {worker: last for worker, last in item.flushes.items() if last[0] > now_ms}
         until_ms = now_ms + int(2000 * self._limits.deadline_s) + GRAIN_MS
         flushes[self._worker] = [until_ms, flush.number, quota, pages_to_text({name: page})]
-        return Attempt(outcomes, _text(reading, item.shelf, flushes), is_new=changed and item.reading.version == 0)
+        return Attempt(outcomes, item_text(reading, item.shelf, flushes), is_new=changed and item.reading.version == 0)
 
     async def read(self, name: str) -> Reading:
         """Return value and version of one moment, on a connection that carries no flush."""
         (reply,) = await self._reads.exchange([gets(ITEM + name)])
-        return _item(name, reply.data).reading
+        return item_of(name, reply.data).reading
 
     async def read_many(self, names: Sequence[str]) -> Sequence[Reading]:
         """Return a reading for each of `names`, all in one round trip."""
         replies = await self._reads.exchange([gets(ITEM + name) for name in names])
-        return [_item(name, reply.data).reading for name, reply in zip(names, replies, strict=True)]
+        return [item_of(name, reply.data).reading for name, reply in zip(names, replies, strict=True)]
 
     async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:
         """Return at most `limit` names greater than `after`, in order; up to about 16,000 names a shard are listed."""
@@ -229,30 +168,8 @@ class MemcachedStore:
         await self._reads.aclose()
 
 
-def _item(name: str, data: bytes | None) -> Item:
-    if data is None:
-        return Item(Reading(), Shelf(), {}, 0)
-    try:
-        head, _, tail = data.partition(b"\n")
-        value, version = head.split()
-        words = json.loads(tail)
-        shelf = Shelf({int(end): records for end, records in words["keys"].items()})
-        return Item(Reading(int(value), int(version)), shelf, words["flushes"], len(data))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreAway(f"memcached holds something else under {ITEM}{name}: delete it there") from error
-
-
-def _text(reading: Reading, shelf: Shelf, flushes: Mapping[str, Any]) -> bytes:
-    words = {"keys": shelf.generations, "flushes": flushes}
-    return f"{reading.value} {reading.version}\n{json.dumps(words, separators=(',', ':'))}".encode()
-
-
 def _shard(name: str) -> str:
     return f"{NAMES}{zlib.crc32(name.encode()) % SHARDS:02x}"
-
-
-def _monotonic_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
 
 
 def _guarantees(stats: Mapping[str, str], settings: Mapping[str, str]) -> Guarantees:

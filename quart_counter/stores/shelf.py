@@ -46,3 +46,8 @@ def end_of_life(now_ms: int, key_life_s: float) -> int:
 def wall_ms() -> int:
     """The time of day in milliseconds: for records that outlive a process, whose monotonic clock says nothing later."""
     return time.time_ns() // 1_000_000
+
+
+def monotonic_ms() -> int:
+    """Milliseconds of a clock that nobody sets, for what ends with the process or is set against another clock."""
+    return time.monotonic_ns() // 1_000_000

@@ -11,7 +11,7 @@ from unittest import mock
 
 from quart_counter.combiner import Combiner
 from quart_counter.model import Applied, Change, NotApplied, Outcome, OutcomeUnknown, Reading, Refused
-from quart_counter.stores import memory, redis, redis_wire, sqlite
+from quart_counter.stores import memory, redis, redis_wire, sqlite, sqlite_file
 from quart_counter.stores.redis import RedisStore
 
 
@@ -180,19 +180,19 @@ def cancel_cuts_the_flush() -> None:
 
 
 def acknowledged_before_commit() -> None:
-    def without_commit(self: sqlite.Writer, changes: Sequence[Change], until: float) -> Sequence[Outcome]:
+    def without_commit(self: sqlite_file.Writer, changes: Sequence[Change], until: float) -> Sequence[Outcome]:
         try:
             db = self._connected(until)
             if not db.in_transaction:
-                sqlite._patiently(lambda: db.execute("BEGIN IMMEDIATE"), until)
-            return sqlite._carry_out(db, changes, self._limits)
+                sqlite_file._patiently(lambda: db.execute("BEGIN IMMEDIATE"), until)
+            return sqlite_file._carry_out(db, changes, self._limits)
         except sqlite.sqlite3.Error as error:
             return [NotApplied(str(error))] * len(changes)
 
-    def commit(self: sqlite.Writer) -> None:
+    def commit(self: sqlite_file.Writer) -> None:
         db, until = self._connected(time.monotonic() + 5), time.monotonic() + 5
         if db.in_transaction:
-            sqlite._patiently(lambda: db.execute("COMMIT"), until)
+            sqlite_file._patiently(lambda: db.execute("COMMIT"), until)
 
     apply = sqlite.SqliteStore.apply
 
@@ -202,7 +202,7 @@ def acknowledged_before_commit() -> None:
         asyncio.get_running_loop().call_later(0.05, lambda: asyncio.ensure_future(later()))
         return outcomes
 
-    _put(sqlite.Writer, "flush", without_commit)
+    _put(sqlite_file.Writer, "flush", without_commit)
     _put(sqlite.SqliteStore, "apply", commit_later)
 
 

@@ -13,6 +13,7 @@ from quart_counter.counters import Counters
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Applied, Change, NotApplied, OutcomeUnknown, Reading
 from quart_counter.stores import Limits, Store, StoreAway, memcached, open_store
+from quart_counter.stores.memcached_flush import item_of
 from quart_counter.stores.memcached_wire import Wire, gets, put
 from stores.contract import fresh
 from stores.writers import processes_add
@@ -321,18 +322,18 @@ async def test_keys_have_the_room_of_half_an_item_and_then_new_ones_are_refused(
 
 async def test_flush_records_are_pruned(server, direct, monkeypatch):
     name, now_ms = fresh(), 10_000_000
-    monkeypatch.setattr(memcached, "_monotonic_ms", lambda: now_ms)
+    monkeypatch.setattr(memcached, "monotonic_ms", lambda: now_ms)
     for _ in range(5):
         async with open_store(server.url, QUICK) as store:
             await store.apply([Change(name)])
     (reply,) = await direct.exchange([gets(f"qc:c:{name}")])
-    assert len(memcached._item(name, reply.data).flushes) == 5
+    assert len(item_of(name, reply.data).flushes) == 5
     now_ms += 10_000
     async with open_store(server.url, QUICK) as store:
         store._clock_ms += 10_000
         await store.apply([Change(name)])
     (reply,) = await direct.exchange([gets(f"qc:c:{name}")])
-    assert len(memcached._item(name, reply.data).flushes) == 1
+    assert len(item_of(name, reply.data).flushes) == 1
 
 
 async def test_an_item_of_somebody_else_is_left_alone(server, direct):

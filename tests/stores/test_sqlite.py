@@ -13,7 +13,8 @@ import pytest
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Applied, Change, NotApplied, OutcomeUnknown, Reading
-from quart_counter.stores import Limits, StoreAway, open_store, sqlite
+from quart_counter.stores import Limits, StoreAway, open_store, sqlite_file
+from quart_counter.stores.sqlite_file import JOURNAL
 from stores.writers import TESTS, processes_add
 
 ADD_FOR_EVER = """
@@ -111,9 +112,9 @@ async def test_the_disk_is_asked_to_be_sure(url):
         def settings() -> tuple[object, ...]:
             return db.execute("PRAGMA synchronous").fetchone() + db.execute("PRAGMA journal_mode").fetchone()
 
-        assert await store._writing.run(settings, 1.0) == (2, sqlite.JOURNAL)  # 2 is FULL
+        assert await store._writing.run(settings, 1.0) == (2, JOURNAL)  # 2 is FULL
         assert store.guarantees.durable == "power_loss"
-    assert (sqlite.JOURNAL == "wal") == (sqlite3.sqlite_version_info >= (3, 51, 3))
+    assert (JOURNAL == "wal") == (sqlite3.sqlite_version_info >= (3, 51, 3))
 
 
 async def test_eight_workers_create_one_file_at_once(url):
@@ -201,7 +202,7 @@ async def test_a_lock_that_outlives_the_deadline_is_told_as_not_applied(url, raw
         assert await store.apply([Change("n")]) == [Applied(2, 2)]
 
 
-@pytest.mark.skipif(sqlite.JOURNAL == "wal", reason="with a WAL, readers are in nobody's way")
+@pytest.mark.skipif(JOURNAL == "wal", reason="with a WAL, readers are in nobody's way")
 async def test_a_commit_that_never_gets_its_turn_is_undone(url, raw):
     async with open_store(url, Limits(store_timeout_s=0.1, deadline_s=0.2)) as store:
         await store.apply([Change("n")])
@@ -245,8 +246,8 @@ async def test_a_flush_that_never_began_is_not_applied_and_never_will_be(url):
 async def test_a_flush_that_is_stuck_in_the_disk_is_unknown(url, monkeypatch):
     release = threading.Event()
     async with open_store(url, Limits(store_timeout_s=0.05, deadline_s=0.1)) as store:
-        decide = sqlite.decide
-        monkeypatch.setattr(sqlite, "decide", lambda *given: release.wait() and decide(*given))
+        decide = sqlite_file.decide
+        monkeypatch.setattr(sqlite_file, "decide", lambda *given: release.wait() and decide(*given))
         (outcome,) = await store.apply([Change("n")])
         assert outcome == OutcomeUnknown("SQLite did not come back from the disk in time")
         release.set()
@@ -265,7 +266,7 @@ async def test_a_commit_that_fails_in_the_disk_is_unknown(url, monkeypatch):
                 raise error
             return step()
 
-        monkeypatch.setattr(sqlite, "_patiently", fail)
+        monkeypatch.setattr(sqlite_file, "_patiently", fail)
         (outcome,) = await store.apply([Change("n")])
         assert outcome == OutcomeUnknown("SQLite could not write it (disk I/O error)")
 
@@ -273,7 +274,7 @@ async def test_a_commit_that_fails_in_the_disk_is_unknown(url, monkeypatch):
 async def test_a_file_that_another_program_locks_cannot_be_read_for_ever(url, raw):
     async with open_store(url, Limits(store_timeout_s=0.1, deadline_s=0.2)) as store:
         raw.execute("BEGIN EXCLUSIVE")
-        if sqlite.JOURNAL == "truncate":
+        if JOURNAL == "truncate":
             with pytest.raises(StoreAway, match="SQLite could not do it"):
                 await store.read("n")
             with pytest.raises(StoreAway, match="SQLite could not do it"):
