@@ -7,14 +7,11 @@ flight at SIGTERM; so the socket and the processes are ours, and the HTTP is Hyp
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import ipaddress
 import json
 import os
 import secrets
 import signal
 import socket
-import struct
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -22,7 +19,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Self
 
 from quart_counter.errors import ConfigurationError
-from quart_counter.settings import NEW_SECRET, Settings
+from quart_counter.listening import listen, turn_away, url_of
+from quart_counter.settings import Settings
 from quart_counter.web import tally
 
 # The server settings of record; hypercorn.toml says the same, with reasons.
@@ -41,7 +39,6 @@ LONGEST_PAUSE_S: Final = 5.0
 START_TIMEOUT_S: Final = 60.0
 LAST_ORDERS_S: Final = 2.0  # on top of the graceful timeout, before a worker that does not end is killed
 HURRY_S: Final = 1.0  # the same after Ctrl-C, in all
-SO_ATTACH_FILTER: Final = 26  # Linux; Python's socket module has no name for it
 
 
 @dataclass(eq=False)
@@ -84,10 +81,10 @@ class Service:
 
     async def __aenter__(self) -> Self:
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._socket = _listen(self._settings, self._server["backlog"])
+        self._socket = listen(self._settings, self._server["backlog"])
         if not self._settings.secret_key:  # one for all workers: a cookie signed by one is read by another
             self._settings = replace(self._settings, secret_key=secrets.token_hex(32))
-        self.url = _url(self._socket, tls="certfile" in self._server)  # where it listens
+        self.url = url_of(self._socket, tls="certfile" in self._server)  # where it listens
         self._tally = tally.shared_memory(rows=self._settings.workers)
         self._keepers = [asyncio.create_task(self._keep(place)) for place in range(self._settings.workers)]
         for keeper in self._keepers:
@@ -114,7 +111,7 @@ class Service:
         """
         if not self._stopping.is_set():
             self._stopping.set()
-            _turn_away(self._socket)
+            turn_away(self._socket)
             self._socket.close()  # the workers have it still, and close it when they have served its queue
             self._tally.close()
         for worker in self._workers:  # one that is not ready has nobody to answer, and may not know the signals yet
@@ -234,64 +231,3 @@ async def _start(
     assert process.stdin is not None
     process.stdin.write(json.dumps(order).encode() + b"\n")  # not in the arguments: ps shows those to everybody
     return Worker(process, report)
-
-
-def _turn_away(listening: socket.socket) -> None:
-    """Let nobody new connect, while everybody who has is still served.
-
-    When the last worker stops accepting, the connections that wait in the kernel's queue are reset, with requests
-    already sent on them. With a packet filter that drops everything the queue gets no longer and can be worked off; the
-    newcomers' first packets are lost, and the second ones find the port closed.
-    """
-    if sys.platform != "linux":
-        return
-    drop = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # one instruction: return 0 bytes
-    with suppress(OSError):  # a kernel that knows no filters, such as gVisor's, cuts the few that come too late
-        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(drop)))
-
-
-def _url(listening: socket.socket, *, tls: bool) -> str:
-    host, port = listening.getsockname()[:2]
-    scheme = "https" if tls else "http"
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-
-
-def _listen(settings: Settings, backlog: int) -> socket.socket:
-    bind = settings.bind
-    host, colon, port = bind.rpartition(":")
-    if not colon or not port.isdigit() or not host:
-        raise ConfigurationError(f"bind is {bind!r}: give HOST:PORT, for example 127.0.0.1:8000 or [::1]:8000")
-    host = host.removeprefix("[").removesuffix("]")
-    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, int(port)))
-        _check_exposed(settings, listening.getsockname()[0])
-        listening.listen(backlog)
-    except (OSError, OverflowError) as error:
-        listening.close()
-        raise ConfigurationError(f"cannot listen on {bind} ({error}): give another --bind") from error
-    except ConfigurationError:
-        listening.close()
-        raise
-    return listening
-
-
-def _check_exposed(settings: Settings, address: str) -> None:
-    """Raise ConfigurationError unless a service that others reach asks them who they are, or is open on purpose."""
-    if ipaddress.ip_address(address.partition("%")[0]).is_loopback:
-        return
-    if settings.demo:
-        raise ConfigurationError(
-            f"{settings.bind} can be reached from other machines, and the demo is for this one alone: leave out --bind"
-        )
-    if not settings.tokens and not settings.open:
-        raise ConfigurationError(
-            f"{settings.bind} can be reached from other machines, and without tokens whoever reaches it may do all: "
-            "give --tokens FILE (quart-counter token new --scope admin makes a first one), or say --open"
-        )
-    if not settings.secret_key:
-        raise ConfigurationError(
-            f"{settings.bind} can be reached from other machines, and there is no secret_key to sign their cookies: "
-            f"{NEW_SECRET}"
-        )

@@ -82,6 +82,7 @@ FLOORS: Mapping[str, int] = {
     "app": 4,
     "asgi": 4,
     "asgi.*": 4,
+    "listening": 4,
     "server": 4,
     "worker": 5,
     "serving": 5,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
 
 import redis.asyncio as aioredis
-from redis.exceptions import RedisError
 
-from quart_counter.errors import ConfigurationError, InvalidChange, StoreAway
+from quart_counter.errors import ConfigurationError, InvalidChange
 from quart_counter.stores.base import Limits, answered
 from quart_counter.stores.redis_address import check_options
+from quart_counter.stores.redis_questions import ask
 from quart_counter.stores.redis_session import pool
 from quart_counter.transfer.naming import Naming
 from quart_counter.transfer.rows import Row, restore
@@ -45,14 +44,7 @@ async def batches(url: str, match: str, naming: Naming, limits: Limits) -> Async
 
 
 async def _ask(question: Callable[[], Awaitable[Any]], limits: Limits) -> Any:
-    async def attempt() -> Any:
-        try:
-            async with asyncio.timeout(limits.store_timeout_s):
-                return await question()
-        except (RedisError, OSError, TimeoutError) as error:
-            raise StoreAway(f"Redis does not answer ({str(error) or type(error).__name__})") from error
-
-    return await answered(attempt, limits)
+    return await answered(lambda: ask(question(), limits), limits)
 
 
 def _row(key: bytes, value: bytes, naming: Naming) -> Row:

@@ -6,6 +6,7 @@ store's back.
 
 import asyncio
 import itertools
+import secrets
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -32,17 +33,36 @@ class Backend(Protocol):
     keyed_trips: int
     crash: signal.Signals  # how to kill the server
 
-    async def ask(self, url: str, statement: str) -> Sequence[Sequence[Any]]:
-        """Run one statement on a connection of its own."""
+    async def ask(self, url: str, *statements: str) -> Sequence[Sequence[Any]]:
+        """Run statements on a connection of their own, and return the rows of the last."""
 
     async def connections(self, url: str) -> int:
         """How many connections of stores there are."""
 
     async def database(self, url: str) -> str:
         """Create an empty database and return its URL."""
+        name = f"d{secrets.token_hex(8)}"
+        await self.ask(url, f"CREATE DATABASE {name}")
+        return urlsplit(url)._replace(path=f"/{name}").geturl()
 
     def holding(self, url: str, name: str) -> AbstractAsyncContextManager[None]:
         """Hold the lock of a counter's row."""
+
+
+async def sentence(url: str) -> str:
+    """What is said about a URL that cannot be opened: one line, and no secret."""
+    with pytest.raises(ConfigurationError) as told:
+        await open_store(url).__aenter__()
+    assert "\n" not in str(told.value)
+    assert "hunter2" not in str(told.value)
+    return str(told.value)
+
+
+def as_user(url: str, user: str, database: str | None = None) -> str:
+    """The same server, and the same database unless another is named, as somebody else."""
+    parts = urlsplit(url)
+    path = parts.path if database is None else f"/{database}"
+    return parts._replace(netloc=f"{user}@{parts.hostname}:{parts.port}", path=path).geturl()
 
 
 def through(proxy: FaultProxy, url: str) -> str:

@@ -13,7 +13,6 @@ import pymysql.err
 import pytest
 from servers import a_server_of_our_own
 
-from quart_counter.errors import ConfigurationError
 from quart_counter.local.process import LocalServer
 from quart_counter.model import Applied, Change
 from quart_counter.stores import Limits, mysql, open_store
@@ -21,10 +20,10 @@ from quart_counter.stores.base import StoreAway
 from quart_counter.stores.mysql_session import DRIVER_ERRORS, connect, translated
 from quart_counter.stores.sql import Hopeless, Victim
 from stores.contract import fresh
-from stores.sql_contract import SqlServerContract
+from stores.sql_contract import Backend, SqlServerContract, as_user, sentence
 
 
-class Mysql:
+class Mysql(Backend):
     trips = keyed_trips = 2
     crash = signal.SIGKILL
 
@@ -39,11 +38,6 @@ class Mysql:
         database = urlsplit(url).path[1:]
         question = f"SELECT count(*) - 1 FROM information_schema.processlist WHERE db = '{database}'"
         return (await self.ask(url, question))[0][0]  # without the one that asks
-
-    async def database(self, url: str) -> str:
-        name = f"d{secrets.token_hex(8)}"
-        await self.ask(url, f"CREATE DATABASE {name}")
-        return urlsplit(url)._replace(path=f"/{name}").geturl()
 
     @asynccontextmanager
     async def holding(self, url: str, name: str) -> AsyncIterator[None]:
@@ -73,20 +67,6 @@ def own() -> Iterator[LocalServer]:
 
 class TestMysql(SqlServerContract):
     """Everything that every SQL server's store must do."""
-
-
-async def sentence(url: str) -> str:
-    with pytest.raises(ConfigurationError) as told:
-        await open_store(url).__aenter__()
-    assert "\n" not in str(told.value)
-    assert "hunter2" not in str(told.value)
-    return str(told.value)
-
-
-def as_user(url: str, user: str, database: str | None = None) -> str:
-    parts = urlsplit(url)
-    path = parts.path if database is None else f"/{database}"
-    return parts._replace(netloc=f"{user}@{parts.hostname}:{parts.port}", path=path).geturl()
 
 
 async def test_an_ordinary_user_with_a_password(url):

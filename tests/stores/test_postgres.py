@@ -13,7 +13,6 @@ import asyncpg
 import pytest
 from servers import a_server_of_our_own
 
-from quart_counter.errors import ConfigurationError
 from quart_counter.local.process import LocalServer
 from quart_counter.model import Applied, Change
 from quart_counter.stores import open_store, postgres
@@ -21,10 +20,10 @@ from quart_counter.stores.base import StoreAway
 from quart_counter.stores.postgres_session import DRIVER_ERRORS, translated
 from quart_counter.stores.sql import Hopeless, Victim
 from stores.contract import fresh
-from stores.sql_contract import SqlServerContract
+from stores.sql_contract import Backend, SqlServerContract, as_user, sentence
 
 
-class Postgres:
+class Postgres(Backend):
     trips, keyed_trips = 3, 4
     crash = signal.SIGQUIT  # "immediate": every process drops dead, and the next start recovers
 
@@ -40,11 +39,6 @@ class Postgres:
     async def connections(self, url: str) -> int:
         where = "application_name = 'quart-counter' AND datname = current_database()"
         return (await self.ask(url, f"SELECT count(*) FROM pg_stat_activity WHERE {where}"))[0][0]
-
-    async def database(self, url: str) -> str:
-        name = f"d{secrets.token_hex(8)}"
-        await self.ask(url, f"CREATE DATABASE {name}")
-        return urlsplit(url)._replace(path=f"/{name}").geturl()
 
     @asynccontextmanager
     async def holding(self, url: str, name: str) -> AsyncIterator[None]:
@@ -75,20 +69,6 @@ def own() -> Iterator[LocalServer]:
 
 class TestPostgres(SqlServerContract):
     """Everything that every SQL server's store must do."""
-
-
-async def sentence(url: str) -> str:
-    with pytest.raises(ConfigurationError) as told:
-        await open_store(url).__aenter__()
-    assert "\n" not in str(told.value)
-    assert "hunter2" not in str(told.value)
-    return str(told.value)
-
-
-def as_user(url: str, user: str, database: str | None = None) -> str:
-    parts = urlsplit(url)
-    path = parts.path if database is None else f"/{database}"
-    return parts._replace(netloc=f"{user}@{parts.hostname}:{parts.port}", path=path).geturl()
 
 
 async def test_a_wrong_password(own, backend):

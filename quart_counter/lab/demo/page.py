@@ -12,6 +12,7 @@ from quart_counter.lab.demo import ways
 from quart_counter.lab.demo.board import Race
 from quart_counter.lab.demo.stage import CLIENTS, Busy, Stage
 from quart_counter.lab.exhibits.side_by_side import LONGEST_GAP_MS
+from quart_counter.listening import url_at
 from quart_counter.web import answers, parse
 from quart_counter.web.api import raw_path, to_response
 from quart_counter.web.front import send_answer
@@ -111,4 +112,4 @@ def _asked(form: Any) -> tuple[ways.Way, int]:
 def _own_url() -> str:
     """Where this server listens, as it knows itself: the Host header is the visitor's word."""
     host, port = request.scope["server"] or ("127.0.0.1", 8000)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return url_at("http", host, port or 8000)
