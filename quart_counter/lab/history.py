@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from sys import intern
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
+
+OVERLAP: Final = 0.5  # of the clients must have been in flight at one moment
 
 OPS = ("add", "take", "set", "read")
 OUTCOMES = ("ok", "fail", "info")
@@ -113,6 +115,11 @@ def from_document(document: object) -> Operation:
         get("version"),
     )
     return _sensible(operation)
+
+
+def overlapped(in_flight: int, clients: int) -> bool:
+    """Whether so many in flight at one moment prove that the clients met: without that, right answers prove nothing."""
+    return in_flight >= max(2, OVERLAP * clients)
 
 
 def max_in_flight(operations: Iterable[Operation]) -> int:

@@ -20,7 +20,6 @@ from quart_counter.lab.steps import Step
 from quart_counter.server import Service
 from quart_counter.settings import MODES, Settings, load_settings
 
-OVERLAP: Final = 0.5  # of the clients must have been in flight at one moment
 SHARE: Final = 0.05  # of the answers must have come from each worker
 
 
@@ -98,7 +97,7 @@ class Row:
     def _overlapped(self) -> bool:
         answers = sum(self.pids.values())
         everyone = len(self.pids) >= self.entry.workers and min(self.pids.values()) >= SHARE * answers
-        return everyone and self.max_in_flight >= max(2, OVERLAP * self.clients)
+        return everyone and history.overlapped(self.max_in_flight, self.clients)
 
     def keep(self, folder: Path) -> None:
         """Write the history to FOLDER/<mode>-<workers>.ndjson."""

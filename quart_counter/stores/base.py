@@ -112,6 +112,12 @@ def outcome_of(away: StoreAway) -> Outcome:
     return NotApplied(str(away)) if isinstance(away, NeverSent) else OutcomeUnknown(str(away))
 
 
+def path_of(url: str) -> str:
+    """Return the path in `scheme:counters`, `scheme:/var/lib/counters` or `scheme:///var/lib/counters`."""
+    path = url.partition(":")[2]
+    return path.removeprefix("//") if path.startswith("///") else path
+
+
 class Patience:
     """Waits between tries, a little longer each time, until the deadline."""
 

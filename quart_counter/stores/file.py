@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Change, Outcome, Reading
-from quart_counter.stores.base import Guarantees, Limits, StoreAway, outcome_of
+from quart_counter.stores.base import Guarantees, Limits, StoreAway, outcome_of, path_of
 from quart_counter.stores.folder import Folder, sync, sync_folder
 from quart_counter.stores.thread import Thread
 
@@ -135,11 +135,10 @@ def _guarantees(path: Path) -> Guarantees:
 @asynccontextmanager
 async def open_store(url: str, limits: Limits) -> AsyncIterator[FileStore]:
     """Open the folder that `file:FOLDER` names; make it if it is missing. Raises ConfigurationError."""
-    where = url.removeprefix("file:")
-    path = Path(where.removeprefix("//") if where.startswith("///") else where)
+    where = path_of(url)
     if not where.strip("/"):
         raise ConfigurationError("file: needs a folder: for example --url file:counters")
-    path = _prepared(path)
+    path = _prepared(Path(where))
     store = FileStore(Folder(path, limits), limits, _guarantees(path))
     async with aclosing(store):
         yield store

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Change, Outcome, Reading
-from quart_counter.stores.base import Guarantees, Limits, StoreAway, outcome_of
+from quart_counter.stores.base import Guarantees, Limits, StoreAway, outcome_of, path_of
 from quart_counter.stores.sqlite_file import JOURNAL, Reader, Writer
 from quart_counter.stores.thread import Thread
 
@@ -90,8 +90,7 @@ class SqliteStore:
 
 def _path(url: str) -> Path:
     """Return the file of `sqlite:counters.db`, `sqlite:/var/lib/counters.db` or `sqlite:///var/lib/counters.db`."""
-    path = url.removeprefix("sqlite:")
-    path = path.removeprefix("//") if path.startswith("///") else path
+    path = path_of(url)
     if path in ("", ":memory:") or path.startswith("//"):
         raise ConfigurationError(f"{url} names no file: use sqlite:counters.db or sqlite:///var/lib/counters.db")
     return Path(path)

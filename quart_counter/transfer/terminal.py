@@ -16,6 +16,7 @@ import click
 from quart_counter.errors import ConfigurationError
 from quart_counter.settings import MODES, Settings, load_settings
 from quart_counter.stores import Limits
+from quart_counter.stores.base import path_of
 
 
 def store_settings(url: str | None) -> tuple[Settings, Limits]:
@@ -39,9 +40,8 @@ def counted(number: int) -> str:
 
 def must_exist(url: str) -> None:
     """Raise ConfigurationError for a file or folder that is not there: opening it would make an empty one."""
-    scheme, _, where = url.partition(":")
-    path = Path(where.removeprefix("//") if where.startswith("///") else where)
-    if scheme in ("sqlite", "file") and not path.exists():
+    path = Path(path_of(url))
+    if url.startswith(("sqlite:", "file:")) and not path.exists():
         raise ConfigurationError(f"{path} is not there, so there is nothing to export: name another with --url")
 
 

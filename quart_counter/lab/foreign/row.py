@@ -17,7 +17,6 @@ from quart_counter.lab.foreign import words
 from quart_counter.lab.foreign.answers import Extractor
 from quart_counter.lab.history import Operation, percentile_ms
 
-OVERLAP: Final = 0.5  # of the clients must have been in flight at one moment
 EACH: Final = 3  # requests of a client that is to see its own numbers
 ANSWERED: Final = 0.5  # of the requests must have been answered with a number
 
@@ -105,7 +104,7 @@ class Row:
             return "no request was answered with a number"
         if answered < ANSWERED * sent:
             return f"only {answered} of {sent} requests were answered with a number"
-        if self.max_in_flight < max(2, OVERLAP * self.plan.clients):
+        if not history.overlapped(self.max_in_flight, self.plan.clients):
             return f"only {self.max_in_flight} of {self.plan.clients} clients were in flight at one moment"
         return ""
 

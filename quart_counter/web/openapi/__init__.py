@@ -163,7 +163,6 @@ def _ref(schema: str) -> Document:
 def _anywhere() -> Document:
     """What any path may answer and no operation can, so that no operation lists it."""
     allow = answers.problem(405, "PATCH is not for this path; use POST.", headers=(("allow", "POST, OPTIONS"),))
-    bug = answers.problem(500, "A bug in the service; its log says more.")
     return {
         "Stranger": _alone(401, [Case("tokens are in force, and none of them was sent", access.unknown(b"/counters"))]),
         "Forbidden": _alone(
@@ -184,7 +183,7 @@ def _anywhere() -> Document:
         "CutOff": _alone(
             504, [Case("the service stopped before it was done", front.cut_off({"headers": ()}), "OutcomeUnknown")]
         ),
-        "Bug": _alone(500, [Case("a bug in the service; please report it", bug)]),
+        "Bug": _alone(500, [Case("a bug in the service; please report it", answers.bug())]),
     }
 
 
