@@ -16,7 +16,7 @@ from e2e.raw import ask, connect, request, served_by
 from e2e.served import Served, serve
 from e2e.test_malformed import attack
 from quart_counter import create_app
-from quart_counter.tokens import new_token
+from quart_counter.access.tokens import new_token
 from quart_counter.web import api
 from quart_counter.web.log import AT_ONCE, MOST_WAITING, Handler, Lines, Log, line
 
