@@ -8,6 +8,8 @@ from quart_counter.lab.foreign.answers import Answer, agree, candidates, parse
 from quart_counter.lab.foreign.race import complaint
 from quart_counter.lab.foreign.volley import outcome_of
 
+URL = "http://127.0.0.1/tickets"
+
 FOUND = [
     (b'{"value": 7}', "json:/value", 7),
     (b'{"name": "tickets", "value": "7"}', "json:/value", 7),
@@ -63,6 +65,21 @@ def test_an_answer_without_a_number_is_shown(body, shown):
     with pytest.raises(ConfigurationError, match=f"holds no integer: {shown}") as told:
         agree(Answer(200, [], body))
     assert len(str(told.value)) < 200
+
+
+def test_what_a_server_says_does_nothing_to_a_terminal():
+    answer = Answer(405, [("allow", "\x1b[2J")], b'{"a\\u001b[2J": 1, "b": 2}', "\x1b[31mNo")
+    assert complaint("POST", URL, answer) == (
+        f"POST {URL} answered 405 \\x1b[31mNo (it allows \\x1b[2J): name the method with --method"
+    )
+    with pytest.raises(ConfigurationError, match=r"json:/a\\x1b\[2J"):
+        agree(answer)
+
+
+@pytest.mark.parametrize("deep", [900, 985, 5000])
+def test_nesting_as_deep_as_a_server_likes_is_no_error(deep):
+    """What the parser still reads, and looking for integers does not, differs from Python to Python."""
+    assert [one.number for one in candidates(Answer(200, body=b"[" * deep + b"7" + b"]" * deep))] == [7]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,11 @@ NO_JSON: Final = object()
 _STATUSES: Final = frozenset(status.value for status in HTTPStatus)
 
 
+def printable(text: str) -> str:
+    """Return what a server said so that it can do nothing to a terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class Answer(NamedTuple):
     """What a server answered. Header names are in lower case."""
 
@@ -48,7 +53,7 @@ class Answer(NamedTuple):
     def title(self) -> str:
         """What it is called: `404 Not Found`."""
         known = HTTPStatus(self.status).phrase if self.status in _STATUSES else ""
-        return f"{self.status} {self.reason or known}".strip()
+        return f"{self.status} {printable(self.reason) or known}".strip()
 
 
 class Extractor(NamedTuple):
@@ -96,7 +101,9 @@ def agree(answer: Answer) -> Extractor:
         return in_body[0].extractor
     if not found:
         raise ConfigurationError(f"the answer ({answer.title}) holds no integer: {excerpt(answer)}")
-    lines = [f"  --answer '{candidate.extractor}'  now {candidate.number}" for candidate in found[:SHOWN]]
+    lines = [
+        f"  --answer '{printable(str(candidate.extractor))}'  now {candidate.number}" for candidate in found[:SHOWN]
+    ]
     more = [f"  and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
     what = f"{len(in_body)} integers" if in_body else "no integer in its body, but in its headers"
     raise ConfigurationError("\n".join([f"the answer holds {what}:", *lines, *more, "say which one counts"]))
@@ -105,7 +112,10 @@ def agree(answer: Answer) -> Extractor:
 def candidates(answer: Answer) -> list[Candidate]:
     """Return every integer of the answer with what finds it: those of the body, then those of the headers."""
     document = answer.json
-    body = list(_in_text(answer.text)) if document is NO_JSON else list(_in_json(document, ""))
+    try:
+        body = list(_in_text(answer.text)) if document is NO_JSON else list(_in_json(document, ""))
+    except RecursionError:  # nested more deeply than we follow, and not than the parser does
+        body = list(_in_text(answer.text))
     heads = [
         Candidate(Extractor("header", name), int(value))
         for name, value in answer.headers

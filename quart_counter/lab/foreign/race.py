@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from quart_counter.errors import ConfigurationError
-from quart_counter.lab.foreign.answers import Answer, Extractor, agree, candidates, excerpt
+from quart_counter.lab.foreign.answers import Answer, Extractor, agree, candidates, excerpt, printable
 from quart_counter.lab.foreign.client import Client, Lost, NotSent
 from quart_counter.lab.foreign.row import Plan, Row
 from quart_counter.lab.foreign.volley import Volley, ask, fire
@@ -116,7 +116,7 @@ def complaint(method: str, url: str, answer: Answer) -> str:
     if answer.status in REDIRECTS:
         return f"{said}, to {answer.header('location')!a}: race the address that answers with the number itself"
     if answer.status == 405:
-        return f"{said} (it allows {answer.header('allow')}): name the method with --method"
+        return f"{said} (it allows {printable(answer.header('allow') or 'nothing')}): name the method with --method"
     if answer.status in (401, 403):
         return f"{said}: give what it asks for with --header 'Name: value'"
     if answer.status in (400, 411, 415, 422):

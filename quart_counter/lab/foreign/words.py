@@ -7,6 +7,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from quart_counter.lab.checker import ANOMALIES
+from quart_counter.lab.foreign.answers import printable
 from quart_counter.lab.lanes import WIDTH, draw
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _wrapped(name: str, line: str) -> str:
 
 
 def _where(row: Row) -> str:
-    return "the only integer in the answer" if row.extractor.kind == "text" else str(row.extractor)
+    return "the only integer in the answer" if row.extractor.kind == "text" else printable(str(row.extractor))
 
 
 def _counts(document: dict[str, Any]) -> list[str]:
