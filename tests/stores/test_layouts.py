@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sqlite3
+from binascii import crc_hqx
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -86,15 +87,32 @@ async def test_redis(redis_server):
     await counted(redis_server.url, name)
     with redis.Redis.from_url(redis_server.url, decode_responses=True) as client:
         keys = sorted([*client.scan_iter(f"qc:{{{name}}}*"), "qc:names"])
-        kinds = [client.type(key) for key in keys]
+        held = {pattern(key, name): client.type(key) for key in keys}
         fields = set(client.hgetall(f"qc:{{{name}}}"))
         assert name in client.zrange("qc:names", "-", "+", bylex=True)
-    patterns = [re.sub(r"flush:[0-9a-f]+$", "flush:<worker>", re.sub(r"keys:\d+$", "keys:<end>", key)) for key in keys]
     rows = told("Redis and Valkey")
-    assert sorted((key.replace(name, "tickets"), kind) for key, kind in zip(patterns, kinds, strict=True)) == sorted(
-        (row[0], row[1]) for row in rows
-    )
+    assert held == {row[0]: row[1] for row in rows}
     assert fields == set(words(rows[0][2]))
+
+
+async def test_redis_cluster(cluster):
+    name = fresh()
+    await counted(cluster.url, name)
+    node = f"redis://127.0.0.1:{next(iter(cluster.servers))}"
+    with redis.RedisCluster.from_url(node, decode_responses=True) as client:
+        names = f"qc:names:{{{crc_hqx(name.encode(), 0) % 16}}}"
+        keys = sorted([*client.scan_iter(f"qc:{{{name}}}*"), names])
+        held = {pattern(key, name): client.type(key) for key in keys}
+        assert name in client.zrange(names, "-", "+", bylex=True)
+    assert held == {row[0]: row[1] for row in told("Redis Cluster")}
+
+
+def pattern(key: str, name: str) -> str:
+    """A key as the page writes it."""
+    patterns = {r"flush:[0-9a-f]+$": "flush:<worker>", r"keys:\d+$": "keys:<end>", r"names:{\d+}$": "names:{<n>}"}
+    for real, written in patterns.items():
+        key = re.sub(real, written, key)
+    return key.replace(name, "tickets")
 
 
 async def test_files(tmp_path):
