@@ -297,6 +297,9 @@ NOT_FINAL = {
     "200 of somebody else": answer(200, {"hello": "world"}),
     "200 without JSON": answer(200),
     "JSON, but a list": answer(200, [1, 2]),
+    "a number in words": answer(200, {"value": "7", "version": 1}),
+    "a number that is none": answer(200, {"value": None, "version": True}),
+    "JSON without end": b"HTTP/1.1 200 X\r\ncontent-length: 200000\r\n\r\n" + b"[" * 200_000,
 }
 
 

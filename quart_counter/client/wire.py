@@ -126,7 +126,7 @@ def check_url(url: str) -> str:
 
 def _judge(call: Call, response: httpx.Response) -> Try:
     status, document = response.status_code, _document(response)
-    if status == 200 and all(field in document for field in call.fields):
+    if status == 200 and all(_is_there(field, document) for field in call.fields):
         return Try("answered", document)
     if reason_of(document):
         return Try("refused", document)
@@ -139,10 +139,15 @@ def _judge(call: Call, response: httpx.Response) -> Try:
     return Try("declined", document, because)
 
 
+def _is_there(field: str, document: Mapping[str, Any]) -> bool:
+    """Whether the document has the field, and a number in it where one belongs."""
+    return type(document.get(field)) is int if field in READING else field in document
+
+
 def _document(response: httpx.Response) -> Mapping[str, Any]:
     try:
         document = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 
