@@ -90,6 +90,22 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
     Settings are given, or come from `QUART_COUNTER_…` in the environment. Raises ConfigurationError for a wrong one.
     """
     settings = settings or load_settings(**given)
+    app = _bare(settings)
+    tally = app.extensions["quart_counter_tally"] = Tally()
+    counters = QuartCounter()
+    counters._serve_with(app, settings, lambda store: metrics.watch_store(store, tally))
+    guard = Guard(counters, settings)
+    metrics.watch(counters, tally)
+    app.while_serving(guard.keeping_books)
+    _add_routes(app, counters, guard, tally, settings)
+    _give_clients_their_own(app, counters, settings)
+    _add_error_handlers(app)
+    app.after_request(_no_store)
+    app.asgi_app = _behind_its_doors(app, counters, guard, tally, settings)  # type: ignore[method-assign]
+    return app
+
+
+def _bare(settings: Settings) -> Quart:
     app = Quart("quart_counter", static_folder=None)
     app.secret_key = settings.secret_key or page.new_secret()
     app.session_interface = forwarded.Cookies()
@@ -99,30 +115,36 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
         SESSION_COOKIE_SAMESITE="Lax",
     )
     app.url_map.merge_slashes = False
-    tally = app.extensions["quart_counter_tally"] = Tally()
-    counters = QuartCounter()
-    counters._serve_with(app, settings, lambda store: metrics.watch_store(store, tally))
-    guard = Guard(counters, settings)
-    metrics.watch(counters, tally)
-    app.while_serving(guard.keeping_books)
-    app.register_blueprint(api.blueprint(counters, guard.places))
-    app.register_blueprint(health.blueprint(counters, settings.mode))
-    app.register_blueprint(metrics.blueprint(tally, __version__, settings.mode))
+    return app
+
+
+def _add_routes(app: Quart, counters: Counters, guard: Guard, tally: Tally, settings: Settings) -> None:
     described = openapi.document(
         __version__,
         key_life_s=settings.key_life_s,
         body_timeout_s=BODY_TIMEOUT_S,
         guarded=bool(settings.tokens),
     )
-    app.register_blueprint(openapi.blueprint(described))
-    app.register_blueprint(docs.blueprint(described))
-    app.register_blueprint(page.blueprint(counters, settings.mode, MODES[settings.mode].summary, guard.places))
-    _give_clients_their_own(app, counters, settings)
+    for routes in (
+        api.blueprint(counters, guard.places),
+        health.blueprint(counters, settings.mode),
+        metrics.blueprint(tally, __version__, settings.mode),
+        openapi.blueprint(described),
+        docs.blueprint(described),
+        page.blueprint(counters, settings.mode, MODES[settings.mode].summary, guard.places),
+    ):
+        app.register_blueprint(routes)
+
+
+def _add_error_handlers(app: Quart) -> None:
     app.register_error_handler(answers.Problem, _problem)
     app.register_error_handler(StoreAway, _store_away)
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Exception, _unexpected)
-    app.after_request(_no_store)
+
+
+def _behind_its_doors(app: Quart, counters: Counters, guard: Guard, tally: Tally, settings: Settings) -> Any:
+    """Return the app with all that a request passes before it gets to Quart, the innermost first."""
     inner: Any = app.asgi_app
     if not MODES[settings.mode].in_context:
         inner = lane.Lane(inner, counters, guard.places, body_timeout_s=BODY_TIMEOUT_S, logger=app.logger)
@@ -131,14 +153,14 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
         from quart_counter.lab import demo
 
         inner = demo.mount(app, inner, settings)
-    app.asgi_app = metrics.Requests(front.Front(guard.in_front_of(inner)), tally)  # type: ignore[method-assign]
+    inner = metrics.Requests(front.Front(guard.in_front_of(inner)), tally)
     if settings.log == "json":
-        app.asgi_app = log.Log(app.asgi_app, log.standard_output())  # type: ignore[method-assign]
+        inner = log.Log(inner, log.standard_output())
     if settings.lab:
         from quart_counter.lab import witness
 
-        app.asgi_app = witness.Witness(app.asgi_app)  # type: ignore[method-assign]
-    return app
+        inner = witness.Witness(inner)
+    return inner
 
 
 def _live(app: Quart, events: live.Live) -> live.Live:

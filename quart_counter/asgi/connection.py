@@ -17,9 +17,9 @@ from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
 
+from quart_counter.asgi.patience import HEAD_S, UNREAD_S
+
 AT_ONCE: Final = 64 * 1024  # bytes that may wait for the end of the loop's step
-HEAD_S: Final = 8.0  # from connecting, or from the first byte after an answer, to the end of the request's head
-UNREAD_S: Final = 10.0  # for a client to make room for more of its answers
 LATE: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 

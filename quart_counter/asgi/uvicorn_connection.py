@@ -15,8 +15,8 @@ from typing import Any, Final
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-HEAD_S: Final = 8.0  # from connecting, or from the first byte after an answer, to the end of the request's head
-UNREAD_S: Final = 10.0  # for a client to make room for more of its answers
+from quart_counter.asgi.patience import HEAD_S, UNREAD_S
+
 AT_ONCE: Final = 4096  # bytes that are made into requests at once, while others of the same client wait
 
 

@@ -10,7 +10,7 @@ from quart.wrappers import Response as QuartResponse
 
 from quart_counter.access.places import Full, Places
 from quart_counter.counters import Counters, StoreAway, explain
-from quart_counter.model import Applied, Change
+from quart_counter.model import Applied, Change, Outcome
 from quart_counter.web import answers, parse
 from quart_counter.web.answers import RETRY_AFTER_S
 from quart_counter.web.api import CREDENTIAL, to_response
@@ -67,15 +67,19 @@ def blueprint(counters: Counters, mode: str, summary: str, places: Places | None
         outcome = await (counters.apply(change) if places is None else places.apply(change, scope.get(CREDENTIAL)))
         if isinstance(outcome, Full):
             return to_response(answers.names_full(outcome.places))
-        if not isinstance(outcome, Applied):
-            await flash(explain(change, outcome))
-        elif form["action"] == "increment":
-            await flash(f"You are number {outcome.value}")
-        else:
-            await flash(f"The counter is at {outcome.value}")
+        await flash(_told(change, outcome))
         return redirect("/", 303)  # type: ignore[return-value]
 
     return routes
+
+
+def _told(change: Change, outcome: Outcome) -> str:
+    """Say to the person who pressed the button what came of it."""
+    if not isinstance(outcome, Applied):
+        return explain(change, outcome)
+    if change is ACTIONS["increment"]:
+        return f"You are number {outcome.value}"
+    return f"The counter is at {outcome.value}"
 
 
 async def _away(away: StoreAway) -> Response | tuple[str, int, dict[str, str]]:
