@@ -26,13 +26,13 @@ from quart_counter.web import (
     forwarded,
     front,
     health,
-    lane,
     live,
     log,
     metrics,
     openapi,
     page,
     session,
+    shortcut,
 )
 from quart_counter.web.parse import MAX_BODY, TOO_LARGE
 from quart_counter.web.tally import Tally
@@ -147,7 +147,7 @@ def _behind_its_doors(app: Quart, counters: Counters, guard: Guard, tally: Tally
     """Return the app with all that a request passes before it gets to Quart, the innermost first."""
     inner: Any = app.asgi_app
     if not MODES[settings.mode].in_context:
-        inner = lane.Lane(inner, counters, guard.places, body_timeout_s=BODY_TIMEOUT_S, logger=app.logger)
+        inner = shortcut.Shortcut(inner, counters, guard.places, body_timeout_s=BODY_TIMEOUT_S, logger=app.logger)
     inner = _live(app, live.Live(inner, counters, page.COUNTER, most=settings.max_streams))
     if settings.demo:
         from quart_counter.lab import demo

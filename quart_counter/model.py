@@ -19,6 +19,7 @@ MAX_KEYS = 1_000_000
 MAX_VERSION = 2**52  # that may be restored: as much again is left for the counter to go on
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,63}", re.ASCII)
+RESERVED = "~"  # begins the names of counters of our own: no NAME does, so nobody reaches these by name
 KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
 Reason: TypeAlias = Literal["bound", "cap", "version", "key_reused"]

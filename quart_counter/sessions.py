@@ -15,8 +15,9 @@ from contextlib import suppress
 from typing import Final
 
 from quart_counter.counters import Counters, StoreAway
+from quart_counter.model import RESERVED
 
-PREFIX: Final = "~session."  # no counter's name may begin with ~ (model.NAME), so nobody reaches these by name
+PREFIX: Final = f"{RESERVED}session."
 _NAME: Final = re.compile(rf"{re.escape(PREFIX)}([0-9a-f]{{10}})\.[0-9a-f]{{32}}", re.ASCII)
 SWEEP: Final = 1000  # names looked at in one go
 LONGEST_PAUSE_S: Final = 600.0

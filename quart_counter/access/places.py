@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 from quart_counter.access.tokens import Credential
 from quart_counter.counters import Counters, StoreAway
 from quart_counter.errands import Errands
-from quart_counter.model import NAME, Applied, Change, NotApplied, Outcome, OutcomeUnknown, Refused
+from quart_counter.model import NAME, RESERVED, Applied, Change, NotApplied, Outcome, OutcomeUnknown, Refused
 
-PLACES: Final = "~names"  # no counter's name may begin with ~ (model.NAME), so nobody reaches these by name
+PLACES: Final = f"{RESERVED}names"
 PAGE: Final = 1000
 MOST_KNOWN: Final = 100_000  # beyond it a worker starts to learn them anew, which costs a reading each
 FULL_S: Final = 1.0  # how long a worker takes the word of the store that all places are taken

@@ -17,9 +17,9 @@ from typing import Final
 
 from quart_counter.access.rates import Rate
 from quart_counter.counters import Counters, StoreAway
-from quart_counter.model import Applied, Change, Reading, Refused
+from quart_counter.model import RESERVED, Applied, Change, Reading, Refused
 
-PREFIX: Final = "~limit."  # no counter's name may begin with ~ (model.NAME), so nobody reaches these by name
+PREFIX: Final = f"{RESERVED}limit."
 MOST: Final = 10_000  # clients that a worker knows at a time; one that is dropped is looked up in the store again
 SHARE: Final = 16  # a worker takes this part of what is there at once, so that most requests need no trip
 ALONE_S: Final = 1.0  # how long a worker counts by itself after the store did not answer

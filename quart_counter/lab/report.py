@@ -111,9 +111,7 @@ def _store_url(entry: Entry, url: str | None) -> Iterator[str]:
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as aligned text; colours only on a terminal, and never with NO_COLOR."""
     lines = [[TITLES.get(column, column) for column in COLUMNS]]
-    lines += [
-        [_cell(column, {**row.document(), "mode": row.entry.title}[column]) for column in COLUMNS] for row in rows
-    ]
+    lines += [[_cell({**row.document(), "mode": row.entry.title}[column]) for column in COLUMNS] for row in rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
     texts = [
         "  ".join(_aligned(i, cell, width) for i, (cell, width) in enumerate(zip(line, widths, strict=True)))
@@ -122,7 +120,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(text.rstrip() for text in texts)
 
 
-def _cell(column: str, value: Any) -> str:
+def _cell(value: Any) -> str:
     return "-" if value is None else str(value)
 
 

@@ -85,11 +85,11 @@ class _Account:
         return Entry(reading, reading.version != self._page.reading.version, self._fresh)
 
 
-class Tally(NamedTuple):
+class LiveKeys(NamedTuple):
     """The live keys of a counter, counted without looking at them: those made in one generation and in the one before.
 
     A generation is a key life long. A record lives until the generation after its own is over: at least one life, at
-    most two. So a tally is three numbers beside the reading, and forgetting a generation costs nothing.
+    most two. So they are three numbers beside the reading, and forgetting a generation costs nothing.
     """
 
     generation: int = 0
@@ -101,14 +101,14 @@ class Tally(NamedTuple):
         """How many keys count towards the quota."""
         return self.newer + self.older
 
-    def at(self, generation: int) -> Tally:
-        """Return the tally as it stands in `generation`; one that is neither this nor the last is forgotten."""
+    def at(self, generation: int) -> LiveKeys:
+        """Return them as they stand in `generation`; what is older than the one before is forgotten."""
         if generation == self.generation:
             return self
-        return Tally(generation, 0, self.newer if generation == self.generation + 1 else 0)
+        return LiveKeys(generation, 0, self.newer if generation == self.generation + 1 else 0)
 
-    def plus(self, made: int) -> Tally:
-        """Return the tally after `made` more keys in its generation."""
+    def plus(self, made: int) -> LiveKeys:
+        """Return them after `made` more keys in its generation."""
         return self._replace(newer=self.newer + made)
 
 

@@ -1,6 +1,6 @@
 -- The layout in MySQL and MariaDB, version 1. ascii_bin compares and orders bytewise.
 
--- A counter; generation, newer and older tell how many live keys it has (ledger.Tally). A row at version 0 was never
+-- A counter; generation, newer and older tell how many live keys it has (ledger.LiveKeys). A row at version 0 was never
 -- changed: it only holds keys.
 CREATE TABLE IF NOT EXISTS quart_counters (
     name       VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,

@@ -1,6 +1,6 @@
 -- The layout in PostgreSQL, version 1. COLLATE "C" compares and orders bytewise, whatever the database's own collation.
 
--- A counter; generation, newer and older tell how many live keys it has (ledger.Tally). A row at version 0 was never
+-- A counter; generation, newer and older tell how many live keys it has (ledger.LiveKeys). A row at version 0 was never
 -- changed: it only holds keys. Half of each page stays free, so that a hot counter is updated in place.
 CREATE TABLE quart_counters (
     name       text COLLATE "C" PRIMARY KEY,

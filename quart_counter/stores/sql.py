@@ -16,8 +16,8 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 from quart_counter.model import Change, NotApplied, Outcome, Reading, Record
 from quart_counter.stores.base import Limits, NeverSent, StoreAway, answered, outcome_of
 from quart_counter.stores.ledger import (
+    LiveKeys,
     Page,
-    Tally,
     expiry_ms,
     generation_at,
     pages_from_text,
@@ -32,7 +32,7 @@ OPENING_S: Final = 10.0  # a try at the start may create tables, and nobody wait
 SWEEP: Final = 1024  # expired keys that a flush with new ones deletes: twice what it can add, so they cannot pile up
 
 
-CounterRow: TypeAlias = tuple[str, int, int, int, int, int]  # name, value, version; generation, newer, older (a Tally)
+CounterRow: TypeAlias = tuple[str, int, int, int, int, int]  # name, value, version; generation, newer, older (LiveKeys)
 
 
 class Loaded(NamedTuple):
@@ -62,27 +62,27 @@ def decide(changes: Sequence[Change], loaded: Loaded, limits: Limits) -> Decisio
     """Run the model over what was loaded. Pure."""
     generation = generation_at(loaded.now_ms, limits.key_life_s)
     end = expiry_ms(generation, limits.key_life_s)
-    tallies, saw = _pages(loaded, generation)
+    live, saw = _pages(loaded, generation)
     outcomes, entries = post(changes, saw, limits.max_keys)
     counters: list[CounterRow] = []
     keys: list[tuple[str, str, str, int]] = []
     for name, entry in entries.items():
-        tally = tallies.get(name, Tally(generation)).plus(len(entry.records))
-        counters.append((name, *entry.reading, *tally))
+        keys_now = live.get(name, LiveKeys(generation)).plus(len(entry.records))
+        counters.append((name, *entry.reading, *keys_now))
         keys += [(name, key, record_to_text(record), end) for key, record in sorted(entry.records.items())]
     return Decision(outcomes, Rows(counters, keys), saw)
 
 
-def _pages(loaded: Loaded, generation: int) -> tuple[dict[str, Tally], dict[str, Page]]:
+def _pages(loaded: Loaded, generation: int) -> tuple[dict[str, LiveKeys], dict[str, Page]]:
     records: dict[str, dict[str, Record]] = {}
     for name, key, text in loaded.keys:
         records.setdefault(name, {})[key] = record_from_text(text)
-    tallies = {name: Tally(*tally).at(generation) for name, _, _, *tally in loaded.counters}
+    live = {name: LiveKeys(*keys).at(generation) for name, _, _, *keys in loaded.counters}
     saw = {
-        name: Page(Reading(value, version), tallies[name].live, records.get(name, {}))
+        name: Page(Reading(value, version), live[name].live, records.get(name, {}))
         for name, value, version, *_ in loaded.counters
     }
-    return tallies, saw
+    return live, saw
 
 
 def values(rows: Iterable[Iterable[str | int]]) -> str:

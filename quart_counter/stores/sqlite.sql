@@ -1,6 +1,6 @@
 -- The layout of a SQLite file of counters: user_version 1, application_id 0x51436e74 ("QCnt").
 
--- A counter; generation, newer and older tell how many live keys it has (ledger.Tally). A row at version 0 was never
+-- A counter; generation, newer and older tell how many live keys it has (ledger.LiveKeys). A row at version 0 was never
 -- changed: it only holds keys. BINARY, SQLite's default, compares and orders bytewise.
 CREATE TABLE counters (
     name       TEXT PRIMARY KEY,

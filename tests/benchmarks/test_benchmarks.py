@@ -102,7 +102,7 @@ def test_a_measure_alone_has_two_subjects():
         ("/usr/lib/python3.11/site-packages/h11/_connection.py", "h11"),
         ("/usr/lib/python3.11/asyncio/taskgroups.py", "Python's asyncio"),
         ("/usr/lib/python3.11/re/__init__.py", "Python's re"),
-        ("/home/someone/quart_counter/web/lane.py", "quart_counter.web"),
+        ("/home/someone/quart_counter/web/shortcut.py", "quart_counter.web"),
         ("/home/someone/benchmarks/peers/bare.py", "benchmarks.peers"),
         ("/usr/lib/python3.11/asyncio/streams.py", "writing to sockets (uvloop, the kernel)"),
         ("<string>", "other"),

@@ -110,12 +110,12 @@ def read_all(fd: int) -> list[dict[str, Any]]:
     return [json.loads(one) for one in text.splitlines()]
 
 
-@pytest.mark.parametrize("way", ["lane", "quart"])
+@pytest.mark.parametrize("way", ["shortcut", "quart"])
 async def test_a_bug_is_told_to_the_log_alone(way: str, pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(*args: Any, **how: Any) -> None:
         raise RuntimeError("line one\nline two, and hunter2-the-password")
 
-    monkeypatch.setattr(api, "increment" if way == "lane" else "answer", broken)
+    monkeypatch.setattr(api, "increment" if way == "shortcut" else "answer", broken)
     lines = Lines(pipe[1])
     lines.hide(["hunter2-the-password"])
     app = create_app()
@@ -123,7 +123,7 @@ async def test_a_bug_is_told_to_the_log_alone(way: str, pipe: tuple[int, int], m
     monkeypatch.setattr(logging.getLogger("quart_counter"), "handlers", [Handler(lines)])
     monkeypatch.setattr(logging.getLogger("quart_counter"), "propagate", False)
     async with served_by("hypercorn", app) as url:
-        reply = await ask(url, *(INCREMENT if way == "lane" else ("GET", "/counters/tickets")))
+        reply = await ask(url, *(INCREMENT if way == "shortcut" else ("GET", "/counters/tickets")))
     lines.close()
     assert reply.status == 500
     assert reply.json["type"] == "urn:quart-counter:internal-server-error"

@@ -1,4 +1,4 @@
-"""What stores that run the model share: posting, tallies, and texts that come back as they went."""
+"""What stores that run the model share: posting, counting keys, and texts that come back as they went."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,8 +7,8 @@ from quart_counter.model import MAX_VALUE, Applied, Change, NotApplied, Reading,
 from quart_counter.stores.base import Limits
 from quart_counter.stores.ledger import (
     Entry,
+    LiveKeys,
     Page,
-    Tally,
     expiry_ms,
     generation_at,
     pages_from_text,
@@ -92,14 +92,14 @@ def test_what_a_flush_saw_gives_its_answers_once_more(pages, changes):
     assert post(changes, again) == post(changes, pages)
 
 
-def test_a_tally_forgets_by_generations():
-    tally = Tally().at(7).plus(3)
-    assert tally == Tally(7, 3, 0)
-    assert tally.at(8).plus(2) == Tally(8, 2, 3)
-    assert tally.at(8).plus(2).live == 5
-    assert tally.at(8).at(9) == Tally(9, 0, 0)
-    assert tally.at(9) == Tally(9, 0, 0)
-    assert tally.at(3) == Tally(3, 0, 0), "a clock set back, or another key life: start over"
+def test_live_keys_are_forgotten_by_generations():
+    live = LiveKeys().at(7).plus(3)
+    assert live == LiveKeys(7, 3, 0)
+    assert live.at(8).plus(2) == LiveKeys(8, 2, 3)
+    assert live.at(8).plus(2).live == 5
+    assert live.at(8).at(9) == LiveKeys(9, 0, 0)
+    assert live.at(9) == LiveKeys(9, 0, 0)
+    assert live.at(3) == LiveKeys(3, 0, 0), "a clock set back, or another key life: start over"
 
 
 @given(st.integers(0, 2**42), st.floats(0.01, 10**7))
@@ -108,7 +108,7 @@ def test_a_key_lives_for_one_to_two_lives(now_ms, life_s):
     assert 1000 * life_s - 1 <= rest_ms <= 2000 * life_s + 1
 
 
-def test_decide_counts_new_keys_into_the_tally_and_gives_them_their_end():
+def test_decide_counts_new_keys_and_gives_them_their_end():
     limits = Limits(key_life_s=10.0)
     loaded = Loaded(25_000, [("n", 4, 4, 1, 2, 7)], [])
     decision = decide([Change("n", key="k"), Change("n")], loaded, limits)

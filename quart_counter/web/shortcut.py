@@ -20,7 +20,7 @@ HOT: Final = re.compile(rb"/counters/([^/]+)/increment")
 SMALL: Final = 4096  # bytes of a body; {"by": 2147483648} has 18
 
 
-class Lane:
+class Shortcut:
     """ASGI middleware, the innermost: after limits and access, before Quart."""
 
     def __init__(

@@ -12,7 +12,7 @@ from e2e.raw import Headers, Reply, chunked, connect, hypercorn
 from quart import Quart, request
 
 from quart_counter import create_app
-from quart_counter.web.lane import Lane
+from quart_counter.web.shortcut import Shortcut
 from web.faces import JSON
 from web.test_http_table import HARMLESS, INCREMENT, WRONG, Case, ids
 
@@ -68,7 +68,7 @@ class Both:
 def without_lane(app: Quart) -> Quart:
     """Take the short way out of the app's layers."""
     layer: Any = app.asgi_app
-    while not isinstance(layer._app, Lane):
+    while not isinstance(layer._app, Shortcut):
         layer = layer._app
     layer._app = layer._app._app
     return app
