@@ -87,6 +87,10 @@ class Tokens:
     """
 
     def __init__(self, source: str) -> None:
+        if source.startswith("qc_"):  # and not quoted
+            raise ConfigurationError(
+                "tokens is a token itself: give the file that quart-counter token new --file wrote"
+            )
         self._file = None if "sha256=" in source else source
         self._seen: tuple[int, ...] | None = None
         self._look_at = 0.0

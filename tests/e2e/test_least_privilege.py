@@ -1,0 +1,184 @@
+"""The stores' own locks: a Redis user and a PostgreSQL role with no more rights than docs/access.md says, and TLS."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import redis.asyncio as aioredis
+from servers import a_server_of_our_own
+
+from e2e.raw import ask
+from e2e.served import outcome, serve
+from quart_counter.local.process import free_port
+
+ACCESS = Path(__file__).parents[2] / "docs" / "access.md"
+PASSWORD = "0f2d-a-pass%2Fword"  # in the URL; the server has it unquoted
+JSON = [("Content-Type", "application/json")]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", ACCESS.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def told_rule() -> list[str]:
+    """The words of the ACL SETUSER that the page shows."""
+    rule = next(block for block in blocks("text") if block.startswith("ACL SETUSER"))
+    return rule.replace("\\\n", " ").replace(">PASSWORD", ">0f2d-a-pass/word").split()
+
+
+async def everything(url: str) -> None:
+    """Use the service as clients do; nothing of it may fail."""
+    for n in range(3):
+        keyed = [("Idempotency-Key", f"key-{n}"), *JSON]
+        for _ in range(2):
+            assert (await ask(url, "POST", "/counters/a/increment", keyed, b'{"by": 2}')).json["value"] == 2 * n + 2
+    assert (await ask(url, "POST", "/counters/b/take", JSON, b'{"limit": 5}')).status == 200
+    assert (await ask(url, "PUT", "/counters/b", JSON, b'{"value": 3}')).json["value"] == 3
+    assert (await ask(url, "DELETE", "/counters/b")).json["value"] == 0
+    assert [one["name"] for one in (await ask(url, "GET", "/counters")).json["counters"]] == ["a", "b"]
+    assert (await ask(url, "GET", "/counters/a")).json["value"] == 6
+    assert (await ask(url, "POST", "/session/increment")).json["value"] == 1
+    ready = await ask(url, "GET", "/readyz")
+    assert (ready.status, ready.json["guarantees"]["exactly_once"]) == (200, True)
+
+
+FORBIDDEN: list[tuple[Any, ...]] = [
+    ("FLUSHALL",),
+    ("FLUSHDB",),
+    ("KEYS", "*"),
+    ("CONFIG", "SET", "maxmemory", "1"),
+    ("ACL", "LIST"),
+    ("SHUTDOWN",),
+    ("CLIENT", "LIST"),
+    ("SCRIPT", "FLUSH"),
+    ("SUBSCRIBE", "x"),
+    ("MONITOR",),
+    ("GET", "somebody:else"),
+    ("SET", "somebody:else", "1"),
+    ("UNLINK", "somebody:else"),
+    ("EVAL", "return redis.call('GET', 'somebody:else')", "0"),
+    ("EVAL", "return redis.call('FLUSHALL')", "0"),
+]
+
+
+async def test_a_redis_user_who_may_count_and_nothing_else(tmp_path: Path) -> None:
+    with a_server_of_our_own("redis") as server:
+        async with aioredis.from_url(server.url) as admin:
+            await admin.execute_command(*told_rule())
+            await admin.set("somebody:else", "secret")
+        url = server.url.replace("redis://", f"redis://quart-counter:{PASSWORD}@")
+        limits = ("--rate", "1000/1s", "--client-keys", "100", "--max-names", "50")
+        async with serve("--workers", "2", *limits, QUART_COUNTER_URL=url) as served:
+            await everything(served.url)
+            said = served.said
+        file = str(tmp_path / "counters.ndjson")
+        assert (await outcome("export", file, QUART_COUNTER_URL=url))[0] == 0
+        assert (await outcome("import", file, QUART_COUNTER_URL=url))[0] == 0
+        async with aioredis.from_url(url) as user:
+            for command in FORBIDDEN:
+                with pytest.raises(aioredis.ResponseError, match=r"permission|can't access|can't run"):
+                    await user.execute_command(*command)
+        assert "0f2d" not in "\n".join(said)
+
+
+def certificates(folder: Path, name: str) -> None:
+    """A private CA `name`, and a certificate of it for 127.0.0.1."""
+    run = {"cwd": folder, "check": True, "capture_output": True}
+    new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj"]
+    ca = [f"/CN={name}", "-x509", "-days", "2", "-keyout", f"{name}.key", "-out", f"{name}.pem"]
+    subprocess.run([*new, *ca], **run)  # type: ignore[call-overload]
+    subprocess.run([*new, "/CN=redis", "-keyout", f"{name}-server.key", "-out", f"{name}.csr"], **run)  # type: ignore[call-overload]
+    (folder / "san").write_text("subjectAltName=IP:127.0.0.1")
+    sign = ["openssl", "x509", "-req", "-in", f"{name}.csr", "-CA", f"{name}.pem", "-CAkey", f"{name}.key"]
+    signed = ["-CAcreateserial", "-days", "2", "-extfile", "san", "-out", f"{name}-server.pem"]
+    subprocess.run([*sign, *signed], **run)  # type: ignore[call-overload]
+
+
+async def test_redis_over_tls_with_a_private_ca(tmp_path: Path) -> None:
+    certificates(tmp_path, "ours")
+    certificates(tmp_path, "theirs")
+    port = free_port()
+    tls = ["--tls-port", str(port), "--tls-cert-file", str(tmp_path / "ours-server.pem"), "--tls-auth-clients", "no"]
+    keys = ["--tls-key-file", str(tmp_path / "ours-server.key"), "--tls-ca-cert-file", str(tmp_path / "ours.pem")]
+    with a_server_of_our_own("redis", extra_args=[*tls, *keys]):
+        url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={tmp_path}"
+        async with serve("--workers", "2", QUART_COUNTER_URL=f"{url}/ours.pem") as served:
+            await everything(served.url)
+        for wrong in (f"{url}/theirs.pem", f"rediss://127.0.0.1:{port}/0"):
+            status, said = await outcome("serve", "--bind", "127.0.0.1:0", QUART_COUNTER_URL=wrong)
+            assert (status, "Traceback" in said) == (2, False), said
+            assert "certificate" in said.lower(), said
+        status, said = await outcome("serve", "--bind", "127.0.0.1:0", QUART_COUNTER_URL=f"{url}/nothing.pem")
+        assert (status, "Traceback" in said) == (2, False), said
+
+
+async def test_a_postgres_role_that_may_count_and_nothing_else() -> None:
+    asyncpg = pytest.importorskip("asyncpg")
+    with a_server_of_our_own("postgres", fsync=False) as server:
+        async with serve(QUART_COUNTER_URL=server.url):
+            pass  # the owner's first start makes the tables
+        owner = await asyncpg.connect(server.url)
+        grants = next(block for block in blocks("sql") if "CREATE ROLE" in block)
+        await owner.execute(grants.replace("PASSWORD 'PASSWORD'", "PASSWORD '0f2d-a-pass/word'"))
+        await owner.execute("CREATE TABLE somebody_else (x int)")
+        where = urlsplit(server.url)
+        url = f"postgresql://quart_counter:{PASSWORD}@{where.hostname}:{where.port}{where.path}"
+        async with serve("--workers", "2", QUART_COUNTER_URL=url) as served:
+            await everything(served.url)
+            assert "0f2d" not in "\n".join(served.said)
+        role = await asyncpg.connect(url)
+        for forbidden in (
+            "SELECT * FROM somebody_else",
+            "CREATE TABLE mine (x int)",
+            "DROP TABLE quart_counters",
+            "TRUNCATE quart_counters",
+            "ALTER TABLE quart_counters ADD x int",
+            "CREATE ROLE other",
+            "COPY quart_counters TO PROGRAM 'true'",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await role.execute(forbidden)
+        await role.close()
+        await owner.close()
+
+
+BAD_STARTS = {
+    "a wrong password": {"QUART_COUNTER_URL": "redis://u:hunter2hunter2@127.0.0.1:{redis}/0"},
+    "nobody there": {"QUART_COUNTER_URL": "postgresql://u:hunter2hunter2@127.0.0.1:1/db"},
+    "a malformed URL": {"QUART_COUNTER_URL": "redis://u:hunter2/hunter2@127.0.0.1:6379/0"},
+    "a bad option": {"QUART_COUNTER_URL": "redis://u:hunter2hunter2@127.0.0.1:6379/0?retry=1"},
+    "mysql": {"QUART_COUNTER_URL": "mysql://u:hunter2hunter2@127.0.0.1:1/db"},
+    "a short secret": {"QUART_COUNTER_SECRET_KEY": "hunter2"},
+    "a token for a file of tokens": {"QUART_COUNTER_TOKENS": "qc_hunter2hunter2hunter2"},
+}
+
+
+def command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+async def test_no_secret_is_ever_said() -> None:
+    """At bad starts and at good ones: not on the console, not by /readyz or /metrics, not in a list of processes."""
+    with a_server_of_our_own("redis") as server:
+        port = str(urlsplit(server.url).port)
+        bad = [{name: url.replace("{redis}", port) for name, url in environ.items()} for environ in BAD_STARTS.values()]
+        for what, environ in zip(BAD_STARTS, bad, strict=True):
+            status, said = await outcome("serve", "--bind", "127.0.0.1:0", **environ)
+            assert status == 2, (what, said)
+            assert "hunter2" not in said, (what, said)
+        async with aioredis.from_url(server.url) as admin:
+            await admin.execute_command("ACL", "SETUSER", "u", "on", ">hunter2hunter2", "~*", "+@all")
+        good = {
+            "QUART_COUNTER_URL": f"redis://u:hunter2hunter2@127.0.0.1:{port}/0",
+            "QUART_COUNTER_SECRET_KEY": "hunter2hunter2hunter2",
+        }
+        async with serve("--log", "json", **good) as served:
+            pages = [await ask(served.url, "GET", path) for path in ("/readyz", "/metrics", "/openapi.json", "/")]
+            server.kill()  # and errors speak of the store
+            pages += [await ask(served.url, *how) for how in (("GET", "/readyz"), ("POST", "/counters/a/increment"))]
+            processes = [command_line(pid) for pid in (served.process.pid, *served.workers)]
+        everything_said = [*(page.body for page in pages), *processes, "\n".join(served.said).encode()]
+        assert [one for one in everything_said if b"hunter2" in one] == []
