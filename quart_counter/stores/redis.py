@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Final
 
 import redis.asyncio as aioredis
-from redis.exceptions import ReadOnlyError
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Reading
@@ -87,14 +87,24 @@ class RedisStore(Flushes):
 
     async def read(self, name: str) -> Reading:
         """Return value and version of one moment, in one round trip on a connection that carries no flush."""
-        value, version = await self._ask(partial(self._reads.hmget, home_of(name), "value", "version"))
+        value, version = await self._see("HMGET", home_of(name), "value", "version")
         return Reading(int(value or 0), int(version or 0))
 
     async def read_many(self, names: Sequence[str]) -> Sequence[Reading]:
         """Return a reading for each of `names`, all of one moment and in one reply: redis-py takes long over many."""
         keys = [home_of(name) for name in names]
-        words = (await self._ask(partial(self._reads.eval, READ_MANY, len(keys), *keys))).split()
+        words = (await self._see("EVAL", READ_MANY, len(keys), *keys)).split()
         return [Reading(int(value), int(version)) for value, version in zip(words[::2], words[1::2], strict=True)]
+
+    async def _see(self, *question: Any) -> Any:
+        """Ask for readings; with wait_replicas they are told when the replicas have them: none of them will be lost."""
+        if not self._wait_replicas:
+            return await self._ask(partial(self._reads.execute_command, *question))
+        attempt = partial(trip, self._reads.connection_pool, [question], self._limits, self._wait_replicas)
+        (reply,) = await answered(attempt, self._limits)
+        if isinstance(reply, ResponseError):
+            raise StoreAway(f"Redis refused: {reply}")
+        return reply
 
     async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:
         """Return at most `limit` names greater than `after`, in order."""

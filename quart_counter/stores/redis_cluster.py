@@ -136,7 +136,9 @@ class RedisClusterStore:
     async def read_many(self, names: Sequence[str]) -> Sequence[Reading]:
         """Return a reading for each of `names`, each of one moment, from all nodes at once."""
         homes = [home_of(name) for name in names]
-        found = await self._ask([("HMGET", home, "value", "version") for home in homes], homes)
+        questions = [("HMGET", home, "value", "version") for home in homes]
+        # What was read must not be lost either: with wait_replicas it is told when the replicas have it.
+        found = await self._routes.ask(questions, homes, self._limits, self._wait)
         return [Reading(int(value or 0), int(version or 0)) for value, version in found]
 
     async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:

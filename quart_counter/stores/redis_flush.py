@@ -10,7 +10,7 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Final, TypeAlias
 
-from redis.asyncio.connection import BlockingConnectionPool
+from redis.asyncio.connection import ConnectionPool
 from redis.exceptions import BusyLoadingError, NoScriptError, RedisError, ResponseError
 
 from quart_counter.model import MAX_VALUE, Change, NotApplied, Outcome, fold
@@ -78,15 +78,13 @@ def home_of(name: str) -> str:
     return f"qc:{{{name}}}"
 
 
-async def trip(
-    pool: BlockingConnectionPool, commands: Sequence[Command], limits: Limits, wait_replicas: int = 0
-) -> list[Any]:
+async def trip(pool: ConnectionPool, commands: Sequence[Command], limits: Limits, wait_replicas: int = 0) -> list[Any]:
     """Send all commands at once and read all replies; errors of single commands are replies too.
 
     With `wait_replicas` it ends when so many replicas have what was written. Raises NeverSent, StoreAway.
     """
     sent = False
-    wait = [("WAIT", wait_replicas, max(1, int(800 * limits.store_timeout_s)))] if wait_replicas else []
+    wait = [("WAIT", wait_replicas, max(1, int(500 * limits.store_timeout_s)))] if wait_replicas else []
     try:
         async with asyncio.timeout(limits.store_timeout_s):
             # The pool reconnects here if an earlier reply was left over on the connection.

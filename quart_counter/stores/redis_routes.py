@@ -41,9 +41,11 @@ class Routes:
         """Carry out numbered script runs, on the connections that carry nothing else."""
         return await _Journey(self._slots, commands, keys, limits, lambda node: node.flushes, wait_replicas).run()
 
-    async def ask(self, commands: Sequence[Command], keys: Sequence[str], limits: Limits) -> list[Any]:
+    async def ask(
+        self, commands: Sequence[Command], keys: Sequence[str], limits: Limits, wait_replicas: int = 0
+    ) -> list[Any]:
         """Carry out what may be carried out twice. Raises StoreAway if one of them cannot be."""
-        replies = await _Journey(self._slots, commands, keys, limits, lambda node: node.reads).run()
+        replies = await _Journey(self._slots, commands, keys, limits, lambda node: node.reads, wait_replicas).run()
         for reply in replies:
             if isinstance(reply, StoreAway):
                 raise reply
@@ -96,13 +98,13 @@ class _Journey:
             return
         for i, reply in zip(some, replies, strict=True):
             if isinstance(reply, AskError) and not isinstance(reply, MovedError):
-                await self._follow(i, reply)
+                await self._follow(i, reply, node)
             else:
                 self._take(i, reply)
 
-    async def _follow(self, i: int, asked: AskError) -> None:
-        """Ask, this once, the node that a slot is on its way to."""
-        node = self._slots.node((asked.host or self._slots.primaries()[0][0], asked.port))
+    async def _follow(self, i: int, told: AskError, by: Node) -> None:
+        """Ask, this once, the node that a slot is on its way to; without a host it is another port of the same."""
+        node = self._slots.node((told.host or by.place[0], told.port))
         try:
             _, reply = await self._trip(node, [("ASKING",), self._commands[i]])
         except StoreAway as away:

@@ -52,7 +52,7 @@ def test_what_a_failover_lost_is_reported():
 
 def test_whoever_waits_for_a_replica_loses_nothing_then():
     result = run("cut-failover-cluster-wait", Size(300, 1))
-    assert (result.verdict, result.misses) == ("valid", [])
+    assert (result.verdict, result.misses) == ("valid", []), result.notes
 
 
 @pytest.mark.soak

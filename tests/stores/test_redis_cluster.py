@@ -18,13 +18,14 @@ from quart_counter.local.redis_sentinel import SERVICE, PrivateSentinel, private
 from quart_counter.local.waiting import until
 from quart_counter.model import Applied, Change, NotApplied, OutcomeUnknown, Reading
 from quart_counter.settings import load_settings
-from quart_counter.stores import Limits, open_store
+from quart_counter.stores import Limits, StoreAway, open_store
 from quart_counter.stores.redis_address import several
 from quart_counter.stores.redis_cluster import RedisClusterStore
 from stores.contract import fresh
 
 PATIENT = Limits(store_timeout_s=1.0, deadline_s=20.0, key_life_s=60.0)
 QUICK = Limits(store_timeout_s=0.2, deadline_s=0.5, key_life_s=60.0)
+ONE_TRY = Limits(store_timeout_s=2.0, deadline_s=0.1, key_life_s=60.0)
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +104,25 @@ async def test_a_failover_is_waited_for_and_what_the_replica_has_goes_on(mortal)
 
 async def test_who_waits_for_more_replicas_than_there_are_is_told_that_nobody_knows(cluster):
     name = fresh()
-    async with open_store(f"{cluster.url}?wait_replicas=2", QUICK) as store:
+    async with open_store(f"{cluster.url}?wait_replicas=2", ONE_TRY) as store:
         (outcome,) = await store.apply([Change(name)])
     assert isinstance(outcome, OutcomeUnknown)
     assert "1 of 2 replicas" in outcome.because
     async with open_store(cluster.url, PATIENT) as store:
         assert await store.read(name) == Reading(1, 1), "it counted once, however often it was sent"
+
+
+@pytest.mark.parametrize("kind", ["cluster", "sentinel"])
+async def test_what_too_few_replicas_have_is_not_told_to_readers_either(request, kind):
+    """Else a reader sees a number that a failover takes back."""
+    url, name = request.getfixturevalue(kind).url, fresh()
+    async with open_store(url, PATIENT) as one, open_store(f"{url}?wait_replicas=3", ONE_TRY) as careful:
+        await one.apply([Change(name)])
+        with pytest.raises(StoreAway, match="of 3 replicas"):
+            await careful.read(name)
+    async with open_store(f"{url}?wait_replicas=1", PATIENT) as store:
+        assert await store.read(name) == Reading(1, 1)
+        assert list(await store.read_many([name, fresh()])) == [Reading(1, 1), Reading(0, 0)]
 
 
 class TestASlotThatMoves:
