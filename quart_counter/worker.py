@@ -29,6 +29,7 @@ from quart_counter.web import front, log
 
 FAREWELL_S: Final = 0.25  # after SIGTERM answers say "connection: close" for so long, before the worker stops listening
 NEWCOMERS_S: Final = 0.25  # after that, for those who have just connected: their request is on its way
+KNOWN_S: Final = 0.05  # in a hurry: for the server to know all it has accepted; it waits for no others, and cuts them
 HURRY_S: Final = 0.5  # what requests in flight get after Ctrl-C
 AFTER_S: Final = 0.2  # for the answers to those that are cut off then
 LAST_RESORT_S: Final = 15.0  # after all that, for a store that does not let go
@@ -119,9 +120,9 @@ class _Stopping:
         self._give(HURRY_S if self._hurry else FAREWELL_S + NEWCOMERS_S + self._graceful_s)
         if not self._hurry:
             await asyncio.sleep(FAREWELL_S)
-            for server in self._listening:
-                server.close()
-            await asyncio.sleep(NEWCOMERS_S)
+        for server in self._listening:
+            server.close()
+        await asyncio.sleep(KNOWN_S if self._hurry else NEWCOMERS_S)
 
     def _give(self, seconds: float) -> None:
         """Let requests in flight have so much time. From Python 3.12 on Hypercorn waits for them without end."""
