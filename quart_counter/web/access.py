@@ -17,11 +17,11 @@ from urllib.parse import unquote
 from quart_counter.access.tokens import Credential, Tokens
 from quart_counter.web import parse
 from quart_counter.web.answers import Answer, Problem, problem
-from quart_counter.web.api import CREDENTIAL, raw_path
 from quart_counter.web.front import send_answer
 from quart_counter.web.log import note
 from quart_counter.web.page import COUNTER
 from quart_counter.web.parse import RawHeaders
+from quart_counter.web.scope import CREDENTIAL, raw_path
 
 REALM: Final = 'realm="quart-counter"'
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
-from urllib.parse import quote
 
 from quart import Blueprint, Response, request
 from werkzeug.exceptions import MethodNotAllowed
@@ -14,13 +13,12 @@ from quart_counter.access.places import Full, Places
 from quart_counter.access.tokens import Credential
 from quart_counter.counters import Counters, StoreAway
 from quart_counter.errors import InvalidChange, InvalidKey
-from quart_counter.model import NAME, Change, check_name
-from quart_counter.web import answers, parse
+from quart_counter.model import Change
+from quart_counter.web import answers, listing, parse
 from quart_counter.web.answers import Answer, Problem
 from quart_counter.web.parse import Gathered, RawHeaders
+from quart_counter.web.scope import CREDENTIAL, raw_path
 
-PAGE_LIMIT: Final = 1000
-CREDENTIAL: Final = "quart_counter.credential"  # in the ASGI scope, see `access`
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 Effect = Callable[[str, Gathered, bytes], Change]
@@ -50,7 +48,7 @@ async def answer(
     try:
         match path.split(b"/")[1:]:
             case [b"counters"]:
-                return await _by_method(method, {"GET": lambda: _list(counters, query, credential)})
+                return await _by_method(method, {"GET": lambda: listing.answer(counters, query, credential)})
             case [b"counters", segment]:
                 return await _counter(counters, method, parse.name(segment), change)
             case [b"counters", segment, verb] if verb in _VERBS:
@@ -171,48 +169,6 @@ async def _read(counters: Counters, name: str) -> Answer:
     return answers.reading(name, value, version, (("etag", f'"{version}"'),))
 
 
-async def _list(counters: Counters, query: bytes, credential: Credential | None) -> Answer:
-    parameters = parse.query(query, ("after", "limit"))
-    after, limit = parameters.get("after", ""), parameters.get("limit", "100")
-    if not (limit.isascii() and limit.isdigit() and len(limit) <= 9 and 1 <= int(limit) <= PAGE_LIMIT):
-        raise Problem(422, f"limit must be a whole number from 1 to {PAGE_LIMIT}.", kind="field")
-    try:
-        check_name(after or "any")
-    except InvalidChange as invalid:
-        raise Problem(422, f"after: {invalid}.", kind="field") from None
-    names = await _names(counters, after, int(limit), credential.prefix if credential else ())
-    readings = await counters.look_at(names)
-    rows = [{"name": name, **reading._asdict()} for name, reading in zip(names, readings, strict=True)]
-    return answers.document({"counters": rows, "next": names[-1] if len(names) == int(limit) else None})
-
-
-async def _names(counters: Counters, after: str, limit: int, prefixes: Sequence[str]) -> Sequence[str]:
-    """Return the next names; only those with one of the `prefixes`, if there are any."""
-    names: list[str] = []
-    for prefix in _apart(prefixes) or ("",):
-        start = max(after, _just_before(prefix))
-        if len(names) < limit and (not prefix or start < prefix + LAST):
-            found = await counters.names(start, limit - len(names))
-            # clients' own numbers come after all that are names
-            names += [name for name in found if name.startswith(prefix) and NAME.fullmatch(name)]
-    return names
-
-
-def _apart(prefixes: Sequence[str]) -> list[str]:
-    """Return the prefixes in order, without those that begin with another one."""
-    return [one for one in sorted(prefixes) if not one.startswith(tuple({*prefixes} - {one}))]
-
-
-def _just_before(prefix: str) -> str:
-    """Return a word that is smaller than the names with this prefix, and greater than all names before them."""
-    return prefix and prefix[:-1] + chr(ord(prefix[-1]) - 1) + LAST
-
-
-LAST: Final = (
-    "~" * 64
-)  # what follows a prefix comes before this, for no name has more characters and none a greater one
-
-
 def problem_not_found() -> Answer:
     """Answer that there is nothing at this path."""
     return answers.problem(404, "There is nothing here; the interface is at /counters, described at /openapi.json.")
@@ -252,14 +208,6 @@ def blueprint(counters: Counters, places: Places | None = None) -> Blueprint:
         return to_response(answers.problem(405, f"{request.method} is not for this path.", headers=(("allow", allow),)))
 
     return routes
-
-
-def raw_path(scope: Any) -> bytes:
-    """Return the path as it came, without a proxy's prefix or the host of the absolute form (RFC 9112, 3.2.2)."""
-    path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
-    if not path.startswith(b"/"):
-        path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
-    return path.removeprefix(scope.get("root_path", "").encode())
 
 
 def to_response(answer: Answer) -> Response:

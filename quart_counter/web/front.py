@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from quart_counter.model import Change, OutcomeUnknown
 from quart_counter.web import parse
 from quart_counter.web.answers import Answer, Problem, outcome, problem
-from quart_counter.web.api import raw_path
+from quart_counter.web.scope import raw_path
 
 MAX_HEADERS: Final = 16 * 1024  # Hypercorn's own limit is soft: 20 KB pass it
 MAX_TARGET: Final = 8 * 1024  # what RFC 9112 (3) asks servers to take

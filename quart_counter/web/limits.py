@@ -13,8 +13,8 @@ from quart_counter.access.throttle import Throttle
 from quart_counter.access.tokens import Credential
 from quart_counter.web import answers
 from quart_counter.web.answers import Answer
-from quart_counter.web.api import CREDENTIAL
 from quart_counter.web.front import send_answer
+from quart_counter.web.scope import CREDENTIAL
 
 STREAM: Final = "/events"  # open for long; how many there may be is limited where they are kept
 NEVER_LIMITED: Final = ("/healthz", "/readyz")  # who is asked whether it lives must say so, the more the busier it is

@@ -20,8 +20,8 @@ from typing import Any, Final
 from quart_counter.counters import Counters, StoreAway
 from quart_counter.model import Reading
 from quart_counter.web import answers, parse
-from quart_counter.web.api import raw_path
 from quart_counter.web.front import send_answer
+from quart_counter.web.scope import raw_path
 from quart_counter.web.streams import HEAD, Streams, event, last_event_id
 
 PATH: Final = b"/events"

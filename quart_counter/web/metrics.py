@@ -13,7 +13,8 @@ from quart_counter.model import Applied, Change, NotApplied, Outcome, Refused
 from quart_counter.stores.base import Store
 from quart_counter.web import tally as slots
 from quart_counter.web.answers import Answer
-from quart_counter.web.api import raw_path, to_response
+from quart_counter.web.api import to_response
+from quart_counter.web.scope import raw_path
 from quart_counter.web.tally import Tally
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"

@@ -13,7 +13,8 @@ from quart_counter.counters import Counters, StoreAway, explain
 from quart_counter.model import Applied, Change, Outcome
 from quart_counter.web import answers, parse
 from quart_counter.web.answers import RETRY_AFTER_S
-from quart_counter.web.api import CREDENTIAL, to_response
+from quart_counter.web.api import to_response
+from quart_counter.web.scope import CREDENTIAL
 
 COUNTER: Final = "visits"  # the counter that the page shows
 ACTIONS: Final = {

@@ -15,6 +15,7 @@ from quart_counter.access.places import Places
 from quart_counter.counters import Counters
 from quart_counter.web import answers, api, front
 from quart_counter.web.parse import RawHeaders
+from quart_counter.web.scope import CREDENTIAL
 
 HOT: Final = re.compile(rb"/counters/([^/]+)/increment")
 SMALL: Final = 4096  # bytes of a body; {"by": 2147483648} has 18
@@ -53,7 +54,7 @@ class Shortcut:
         if body is None:
             return None
         try:
-            credential = scope.get(api.CREDENTIAL)
+            credential = scope.get(CREDENTIAL)
             return await api.increment(self._counters, segment, scope["headers"], body, credential, self._places)
         except Exception:
             self._logger.exception("a bug in quart_counter")

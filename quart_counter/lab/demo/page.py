@@ -14,9 +14,10 @@ from quart_counter.lab.demo.stage import CLIENTS, Busy, Stage
 from quart_counter.lab.exhibits.side_by_side import LONGEST_GAP_MS
 from quart_counter.listening import url_at
 from quart_counter.web import answers, parse
-from quart_counter.web.api import raw_path, to_response
+from quart_counter.web.api import to_response
 from quart_counter.web.front import send_answer
 from quart_counter.web.page import HEADERS
+from quart_counter.web.scope import raw_path
 from quart_counter.web.streams import last_event_id
 
 EVENTS: Final = b"/demo/events"

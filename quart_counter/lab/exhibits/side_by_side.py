@@ -22,6 +22,7 @@ from quart_counter.stores import Limits, Store, open_store
 from quart_counter.web import api
 from quart_counter.web.front import send_answer
 from quart_counter.web.parse import MAX_BODY
+from quart_counter.web.scope import raw_path
 
 ADDRESS: Final = re.compile(rb"/demo/([a-z-]+)/([0-9]{1,2})ms(/counters/.*)")
 LONGEST_GAP_MS: Final = 50
@@ -55,7 +56,7 @@ class SideBySide:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Count, or pass the request on."""
-        found = ADDRESS.fullmatch(api.raw_path(scope)) if scope["type"] == "http" else None
+        found = ADDRESS.fullmatch(raw_path(scope)) if scope["type"] == "http" else None
         counters = self._counters.get(found[1]) if found else None
         if found is None or counters is None or int(found[2]) > LONGEST_GAP_MS:
             return await self._app(scope, receive, send)  # type: ignore[no-any-return]

@@ -11,8 +11,9 @@ from quart_counter.keys import check_age
 from quart_counter.model import MAX_VALUE, Applied, Change, NotApplied, OutcomeUnknown, Refused, check_change
 from quart_counter.web import answers, parse
 from quart_counter.web.answers import Answer, Problem, problem
-from quart_counter.web.api import PAGE_LIMIT, problem_not_found
+from quart_counter.web.api import problem_not_found
 from quart_counter.web.front import MAX_HEADERS, MAX_TARGET
+from quart_counter.web.listing import PAGE_LIMIT
 from quart_counter.web.parse import MAX_BODY
 
 KEY: Final = "2f1d6f0c-6a1e-4d7e-9a53-0c1f6f9f7b11"

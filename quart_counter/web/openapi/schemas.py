@@ -6,7 +6,7 @@ from typing import Any, Final, get_args
 
 from quart_counter.model import KEY, MAX_BY, MAX_VALUE, NAME
 from quart_counter.stores.base import Durability, Scope
-from quart_counter.web.api import PAGE_LIMIT
+from quart_counter.web.listing import PAGE_LIMIT
 from quart_counter.web.page import ACTIONS
 from quart_counter.web.session import EFFECTS
 
