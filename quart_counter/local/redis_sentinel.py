@@ -78,8 +78,10 @@ class PrivateSentinel:
     def _complete(self) -> bool:
         primary, running = self._agreed(), self._running(self.servers)
         followers = [fields(port, "INFO", "replication") for port in running if port != primary]
-        linked = all(one["role"] == "slave" and one["master_link_status"] == "up" for one in followers)
-        return linked and all(self._knows_all(port) for port in self._running(self.sentinels))
+        linked = all(one.get("master_link_status") == "up" for one in followers)
+        # one that was not told in time may follow a primary that has come back, empty
+        of_this = all(one.get("master_port") == str(primary) for one in followers)
+        return linked and of_this and all(self._knows_all(port) for port in self._running(self.sentinels))
 
     def _knows_all(self, sentinel: int) -> bool:
         line = fields(sentinel, "INFO", "sentinel")["master0"]

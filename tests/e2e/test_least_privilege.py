@@ -8,11 +8,15 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis.asyncio as aioredis
-from servers import a_server_of_our_own
+from servers import a_server_of_our_own, require
 
 from e2e.raw import ask
 from e2e.served import outcome, serve
 from quart_counter.local.process import free_port
+from quart_counter.local.redis_cluster import private_cluster
+from quart_counter.local.redis_sentinel import private_sentinel
+from quart_counter.model import Applied, Change, Reading
+from quart_counter.stores import open_store
 
 ACCESS = Path(__file__).parents[2] / "docs" / "access.md"
 PASSWORD = "0f2d-a-pass%2Fword"  # in the URL; the server has it unquoted
@@ -62,6 +66,30 @@ FORBIDDEN: list[tuple[Any, ...]] = [
     ("EVAL", "return redis.call('GET', 'somebody:else')", "0"),
     ("EVAL", "return redis.call('FLUSHALL')", "0"),
 ]
+
+
+def told_besides() -> list[str]:
+    """The further words for Sentinel, clusters and waiting."""
+    sentence = re.search(r"Behind Sentinel it also needs.*?\.\n", ACCESS.read_text(), re.DOTALL)
+    assert sentence
+    return [word for word in re.findall(r"`(\+[^`]+)`", sentence[0]) for word in word.split()]
+
+
+@pytest.mark.parametrize("start", [private_cluster, private_sentinel])
+async def test_the_same_user_in_a_cluster_and_behind_sentinel(start):
+    require("redis")
+    with start() as group:
+        for port in group.servers:
+            async with aioredis.Redis(port=port) as admin:
+                await admin.execute_command(*told_rule(), *told_besides())
+        url = group.url.replace("://", f"://quart-counter:{PASSWORD}@", 1) + "?wait_replicas=1"
+        async with open_store(url) as store:
+            assert store.guarantees.exactly_once
+            assert await store.apply([Change("a"), Change("b", key="k")]) == [Applied(1, 1)] * 2
+            assert list(await store.read_many(["a", "b"])) == [Reading(1, 1)] * 2
+            assert await store.names() == ["a", "b"]
+            await store.forget("a")
+            assert await store.names() == ["b"]
 
 
 async def test_a_redis_user_who_may_count_and_nothing_else(tmp_path: Path) -> None:
