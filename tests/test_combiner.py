@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from quart_counter.combiner import MAX_BATCH, Combiner, Statistics
+from quart_counter.combiner import MAX_BATCH, Combiner, Lanes, Statistics
 
 
 class Flush:
@@ -334,3 +334,25 @@ async def test_under_load_there_are_far_fewer_flushes_than_callers():
     counts = combiner.statistics()
     assert counts.applied == 1000
     assert counts.flushes <= 20
+
+
+async def test_who_waits_in_one_lane_holds_up_nobody_in_another():
+    stuck, flushed = asyncio.Event(), []
+
+    async def flush(items):
+        if "slow" in items:
+            await stuck.wait()
+        flushed.append(list(items))
+        return items
+
+    options = {"expired": str, "failed": lambda item, error: "failed", "deadline_s": 5.0}
+    lanes = Lanes([Combiner(flush, **options) for _ in range(2)], lane_of=lambda item: int(item == "quick"))
+    slow = lanes.submit("slow")
+    await asyncio.sleep(0)
+    assert [await lanes.submit("quick") for _ in range(2)] == ["quick"] * 2
+    assert not slow.done()
+    assert lanes.statistics() == Statistics(waiting=0, flushes=3, applied=2)
+    stuck.set()
+    await lanes.aclose()
+    assert slow.result() == "slow"
+    assert flushed == [["quick"], ["quick"], ["slow"]]
