@@ -73,7 +73,7 @@ async def test_a_racy_app_fails_with_lanes_and_a_diagnosis():
         await assert_unique_numbers(counting(pause=True), "POST /tickets", clients=10)
     told = str(failure.value)
     assert "RACY: 9 answers repeat a number" in told
-    assert len(re.findall(r"^process \d+ +\|-+ add 1 -> 2 -+\|$", told, re.MULTILINE)) == 2
+    assert len(re.findall(r"^client \d+ +\|-+ add 1 -> 2 -+\|$", told, re.MULTILINE)) == 2
     assert re.search(r"^  cause .*\n(.*\n)*  remedy ", told, re.MULTILINE)
 
 
@@ -232,6 +232,7 @@ SYNC = """
 def their_tests(pytester, monkeypatch):
     """Run somebody's tests of somebody's app in this process; return the result."""
     monkeypatch.delitem(sys.modules, "app", raising=False)
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)  # ours are not theirs
 
     def run(test, *arguments, pause):
         app = APP.format(pause="await asyncio.sleep(0)" if pause else "")
@@ -251,7 +252,7 @@ def test_three_lines_in_somebodys_test(their_tests, mode, mark, pause):
     result = their_tests(ASYNC.format(mark=mark), *options, pause=pause)
     result.assert_outcomes(passed=not pause, failed=pause)
     if pause:
-        result.stdout.fnmatch_lines(["E*RACY: 99 answers repeat*", "E*cause*", "E*process 0  |--*-- add 1 -> 2 --*--|"])
+        result.stdout.fnmatch_lines(["E*RACY: 99 answers repeat*", "E*cause*", "E*client 0  |--*-- add 1 -> 2 --*--|"])
         result.stdout.no_fnmatch_line("*testing.py*")
 
 

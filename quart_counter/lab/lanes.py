@@ -26,16 +26,22 @@ class Bar(NamedTuple):
     text: str
 
 
-def draw(operations: Sequence[Operation]) -> str:
-    """The operations as lanes, and under them the times since the first call. No operation, no lanes."""
+def draw(operations: Sequence[Operation], who: str = "process") -> str:
+    """The operations as lanes, and under them the times since the first call. No operation, no lanes.
+
+    `who` calls: a history's word is `process`, which is no operating system's; where that could be mistaken, `client`.
+    """
     if not operations:
         return ""
-    margin = max(len(_process(operation)) for operation in operations) + 2
+    names = {operation: f"{who} {operation.process}"[:24] for operation in operations}
+    margin = max(map(len, names.values())) + 2
     columns = _columns(operations, WIDTH - margin)
     rows = []
-    for process in dict.fromkeys(map(_process, sorted(operations, key=lambda operation: operation.call))):
-        bars = [_bar(operation, columns, WIDTH - margin) for operation in operations if _process(operation) == process]
-        rows += [f"{process:{margin}}{row}" for row in _pack(bars)]
+    for name in dict.fromkeys(
+        names[operation] for operation in sorted(operations, key=lambda operation: operation.call)
+    ):
+        bars = [_bar(operation, columns, WIDTH - margin) for operation in operations if names[operation] == name]
+        rows += [f"{name:{margin}}{row}" for row in _pack(bars)]
     rows.append(" " * margin + _axis(columns, WIDTH - margin))
     return "\n".join(row.rstrip() for row in rows)
 
@@ -62,10 +68,6 @@ def elapsed(nanoseconds: int) -> str:
 
 def _amount(operation: Operation) -> int | None:
     return operation.value if operation.op == "set" else operation.by
-
-
-def _process(operation: Operation) -> str:
-    return f"process {operation.process}"[:24]
 
 
 def _end(operation: Operation) -> int | None:

@@ -40,7 +40,7 @@ TIMES = [
     (r"^\[20\d\d-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[\d+\]", "[DATE] [PID]"),
     (r"(?<=passed in )[\d.]+s$", "T"),
 ]
-LANE = r"process \d+ [ |-]* add 1 -> "
+LANE = r"client \d+ [ |-]* add 1 -> "
 # Only where a race was found: how many collided, and who with whom, is decided by the moment.
 COLLISIONS = [
     (r"requests \d+01  ok \d+01 ", "requests N  ok N "),  # it stops at the first volley that shows it

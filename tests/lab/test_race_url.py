@@ -44,7 +44,7 @@ def test_a_racy_url(server):
     assert "\n\nRACY: " in answer.stdout
     assert "looks like lost updates" in answer.stdout
     assert "  remedy  " in answer.stdout
-    assert answer.stdout.count("process ") >= 2
+    assert answer.stdout.count("client ") >= 2
 
 
 def test_a_right_url(server):
@@ -76,7 +76,7 @@ def test_an_answer_that_is_named_needs_no_first_request(server):
 
 def test_steps_are_told_of_a_url_too(server):
     answer = race(f"{server}/racy", "--clients", "20", "--explain")
-    told = [line.split("ms  ")[1] for line in answer.stdout.splitlines() if " ms  process" in line]
+    told = [line.split("ms  ")[1] for line in answer.stdout.splitlines() if " ms  client" in line]
     assert [line.endswith("asks for a number") for line in told[:2]] == [True, True]
     assert "is answered" in told[-1]
 

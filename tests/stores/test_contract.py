@@ -3,6 +3,7 @@
 import asyncio
 import random
 from bisect import insort
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -12,7 +13,7 @@ import pytest
 
 from quart_counter.model import MAX_KEYS, MAX_VALUE, Applied, Change, Reading
 from quart_counter.stores import Limits, Store, open_store
-from quart_counter.stores.memory import Keys, MemoryStore
+from quart_counter.stores.memory import MemoryStore
 from stores.contract import Open, StoreContract
 
 
@@ -66,14 +67,12 @@ class ForgetsKeys(Wrong):
         return await super().apply([change._replace(key=None) for change in changes])
 
 
-class OneForAll(dict):
-    everybody = property(lambda self: dict.setdefault(self, "everybody", Keys(life_s=60.0)))
+class OneForAll(OrderedDict):
+    def setdefault(self, _name, keys):
+        return super().setdefault("everybody", keys)
 
-    def setdefault(self, _name, _keys):
-        return self.everybody
-
-    def __getitem__(self, _name):
-        return self.everybody
+    def __setitem__(self, _name, keys):
+        super().__setitem__("everybody", keys)
 
 
 class SharesKeys(Wrong):

@@ -162,7 +162,7 @@ def _result(way: Way, row: race.Row) -> Line:
         "verdict": row.verdict,
         "lines": [ways.observed(row.verdict, row.clients, numbers, final), ways.why(way, row.verdict)],
         "because": _VERSION.sub("", row.judged.reason).replace("process ", "client "),
-        "lanes": lanes.draw([op._replace(version=None) for op in row.judged.witness]).replace("process ", "client  "),
+        "lanes": lanes.draw([op._replace(version=None) for op in row.judged.witness], "client"),
         "final": final,
         "ms": round(row.seconds * 1000),
         "max_in_flight": row.max_in_flight,

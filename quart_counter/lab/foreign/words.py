@@ -49,7 +49,7 @@ def steps(row: Row) -> str:
 
 
 def _steps(operation: Operation) -> Iterator[tuple[int, str]]:
-    who = f"process {operation.process}"
+    who = f"client {operation.process}"
     yield operation.call, f"{who} asks {'to read' if operation.op == 'read' else 'for a number'}"
     if operation.ret is not None:
         yield operation.ret, f"{who} {'hears nothing' if operation.value is None else f'is answered {operation.value}'}"
@@ -59,9 +59,9 @@ def _diagnosed(row: Row) -> list[str]:
     """Return what it looks like with its witness, or the judge's witness alone."""
     told = row.diagnosis
     if told is None:
-        return [draw(row.judged.witness)]
+        return [draw(row.judged.witness, "client")]
     lines = {"cause ": told.cause, "remedy": told.remedy}
-    return ["\n".join(_wrapped(name, line) for name, line in lines.items()), draw(told.witness)]
+    return ["\n".join(_wrapped(name, line) for name, line in lines.items()), draw(told.witness, "client")]
 
 
 def _wrapped(name: str, line: str) -> str:
