@@ -275,6 +275,8 @@ def no_such_mode(mode: str) -> ConfigurationError:
     """Return the error for a mode that is none: the nearest one, then those that count right, then the exhibits."""
     near = get_close_matches(mode, MODES, n=1)
     meant = f"did you mean {near[0]}? There" if near else "there"
+    if set(mode) & set(":/."):
+        meant = "a URL to race begins with http://. There"
     right = ", ".join(name for name, one in MODES.items() if not one.exhibit)
     wrong = ", ".join(name for name, one in MODES.items() if one.exhibit)
     return ConfigurationError(f"there is no mode {mode!r}; {meant} are {right}; and, wrong on purpose, {wrong}")

@@ -6,7 +6,7 @@ import pytest
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import MAX_KEYS
-from quart_counter.settings import MODES, PREFIX, Settings, load_settings, mode_of
+from quart_counter.settings import MODES, PREFIX, Settings, load_settings, mode_of, no_such_mode
 
 DEFAULTS = {
     "mode": "lock",
@@ -78,6 +78,10 @@ def test_a_file_beats_the_default_and_the_environment_beats_the_file(name):
 def test_a_server_or_loop_that_is_none(name):
     with pytest.raises(ConfigurationError, match=f"{name} is 'apache': give "):
         load_settings({}, **{name: "apache"})
+
+
+def test_a_url_without_its_scheme_is_no_mode():
+    assert "a URL to race begins with http://." in str(no_such_mode("localhost:8080/x"))
 
 
 def test_a_flag_beats_a_file():
