@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.measures import MEASURES, Measure
+from benchmarks.measures import Measure
 from benchmarks.rounds import Record
 
 MET: Final = {True: "met", False: "MISSED", None: "-"}
@@ -109,8 +109,3 @@ def _subject_cells(record: Record, bare: Record | None) -> list[str]:
         f"{record.p99_ms:.1f}",
     ]
     return [record.subject.title, *figures, record.loop, f"{record.client_busy:.0%}"]
-
-
-def measures_called(names: Sequence[str]) -> list[Measure]:
-    """Return the measures named, in the order of the issue."""
-    return [measure for measure in MEASURES if measure.name in names]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from sys import intern
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 OVERLAP: Final = 0.5  # of the clients must have been in flight at one moment
 
@@ -48,9 +48,6 @@ class Operation(NamedTuple):
     refused: bool = False
     value: int | None = None
     version: int | None = None
-
-
-History: TypeAlias = Sequence[Operation]
 
 
 class HistoryError(ValueError):

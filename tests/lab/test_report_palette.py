@@ -23,7 +23,6 @@ def schemes(css):
     return {"light": variables(light), "dark": variables(light) | variables(dark)}
 
 
-PRINT = {"wall": "#fff", "text": "#000", "quiet": "#333", "line": "#999"}
 SCHEMES = schemes(CSS)
 SCHEMES["print"] = SCHEMES["light"] | variables(re.findall(r":root \{(.*?)\}", CSS, re.DOTALL)[-1])
 
