@@ -17,7 +17,7 @@ from quart_counter.local.process import LocalServer
 from quart_counter.worker import FAREWELL_S
 
 INCREMENT = "/counters/tickets/increment"
-QUICK_S = 2.0  # a second for what is under way, and the end of Python on a busy machine
+QUICK_S = 3.0  # a second for what is under way, and the end of Python on a busy machine
 
 
 @pytest.fixture

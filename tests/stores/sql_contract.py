@@ -292,10 +292,10 @@ class SqlServerContract:
 
     async def test_keys_that_ended_are_swept_up(self, url, backend):
         name = fresh()
-        limits = Limits(store_timeout_s=0.05, deadline_s=0.1, key_life_s=0.21)
+        limits = Limits(store_timeout_s=0.1, deadline_s=0.2, key_life_s=0.41)
         async with open_store(url, limits) as store:
             await store.apply([Change(name, key=str(i)) for i in range(10)])
-            await asyncio.sleep(0.43)
+            await asyncio.sleep(0.85)
             await store.apply([Change(name, key="new")])
         keys = await backend.ask(url, f"SELECT record FROM quart_counter_keys WHERE name = '{name}'")
         assert [tuple(row) for row in keys] == [("1,,,, applied 11 11",)]

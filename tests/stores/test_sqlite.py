@@ -204,7 +204,7 @@ async def test_a_lock_that_outlives_the_deadline_is_told_as_not_applied(url, raw
 
 @pytest.mark.skipif(JOURNAL == "wal", reason="with a WAL, readers are in nobody's way")
 async def test_a_commit_that_never_gets_its_turn_is_undone(url, raw):
-    async with open_store(url, Limits(store_timeout_s=0.1, deadline_s=0.2)) as store:
+    async with open_store(url, Limits(store_timeout_s=0.3, deadline_s=1.0)) as store:
         await store.apply([Change("n")])
         raw.execute("BEGIN")
         raw.execute("SELECT * FROM counters").fetchone()
