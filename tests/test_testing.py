@@ -236,7 +236,7 @@ def their_tests(pytester, monkeypatch):
 
     def run(test, *arguments, pause):
         app = APP.format(pause="await asyncio.sleep(0)" if pause else "")
-        pytester.makepyfile(app=textwrap.dedent(app), test_tickets=textwrap.dedent(test))
+        pytester.makepyfile(app=textwrap.dedent(app), test_somebodys_tickets=textwrap.dedent(test))
         return pytester.runpytest_inprocess("-p", "no:schemathesis", "-p", "no:valkey", *arguments)
 
     yield run
