@@ -56,3 +56,8 @@ class Cookies(SecureCookieSessionInterface):
     def get_cookie_secure(self, app: Any) -> bool:
         """Whether the cookie is for TLS only."""
         return (request if has_request_context() else websocket).scheme in ("https", "wss")
+
+    async def save_session(self, app: Any, session: Any, response: Any) -> None:
+        """Leave the counters' answers alone: Quart 0.23 says "Vary: Cookie" of all, and no cookie changes these."""
+        if not (has_request_context() and request.path.startswith("/counters")):
+            await super().save_session(app, session, response)
