@@ -252,7 +252,7 @@ def test_three_lines_in_somebodys_test(their_tests, mode, mark, pause):
     result = their_tests(ASYNC.format(mark=mark), *options, pause=pause)
     result.assert_outcomes(passed=not pause, failed=pause)
     if pause:
-        result.stdout.fnmatch_lines(["E*RACY: 99 answers repeat*", "E*cause*", "E*client 0  |--*-- add 1 -> 2 --*--|"])
+        result.stdout.fnmatch_lines(["E*RACY: 99 answers repeat*", "E*cause*", "E*client *  |--*-- add 1 -> 2 --*--|"])
         result.stdout.no_fnmatch_line("*testing.py*")
 
 
