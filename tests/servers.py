@@ -1,6 +1,7 @@
 """The servers tests run against: the one a variable names, else one of our own, else a skip that says what mends it."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -33,13 +34,24 @@ KINDS = {
 }
 
 
+def lacking(remedy: str) -> None:
+    """Skip the test, saying what mends it; with QUART_COUNTER_REQUIRE_SERVERS=1 (as in CI) fail instead."""
+    give_up = pytest.fail if os.environ.get("QUART_COUNTER_REQUIRE_SERVERS") == "1" else pytest.skip
+    give_up(remedy)
+
+
 def require(thing: str) -> None:
-    """Skip the test unless this machine has `thing`; with QUART_COUNTER_REQUIRE_SERVERS=1 (as in CI) fail instead."""
+    """Skip the test, or fail, unless this machine has the server."""
     try:
         KINDS[thing].find()
     except ServerMissing as missing:
-        give_up = pytest.fail if os.environ.get("QUART_COUNTER_REQUIRE_SERVERS") == "1" else pytest.skip
-        give_up(str(missing))
+        lacking(str(missing))
+
+
+def require_program(program: str, package: str = "") -> None:
+    """Skip the test, or fail, unless this machine has the program."""
+    if shutil.which(program) is None:
+        lacking(f"no {program} on this machine: `apt-get install {package or program}` mends it")
 
 
 def a_server_of_our_own(thing: str, **options: Any) -> LocalServer:

@@ -5,18 +5,16 @@ import configparser
 import json
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
 import yaml
 from click.testing import CliRunner
 from e2e.served import serve
-from servers import a_server_of_our_own
+from servers import a_server_of_our_own, require_program
 
 from quart_counter.cli import main
 from quart_counter.server import LAST_ORDERS_S, SERVER
@@ -163,8 +161,7 @@ def test_the_units_settings_are_ours_and_its_numbers_outlive_it():
 
 
 def test_systemd_finds_no_fault_with_the_unit(tmp_path):
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not here: apt-get install systemd runs this test")
+    require_program("systemd-analyze", "systemd")
     here = tmp_path / "quart-counter.service"
     command = Path(sys.executable).with_name("quart-counter")
     here.write_text((DEPLOY / here.name).read_text().replace("/opt/quart-counter/bin/quart-counter", str(command)))

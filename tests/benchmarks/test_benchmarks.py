@@ -1,14 +1,13 @@
 """The benchmarks tell no speed of what counts wrong, and run as their users run them."""
 
-import os
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from servers import require_program
 
 from benchmarks import board
 from benchmarks.__main__ import status
@@ -26,9 +25,7 @@ BARE = next(one for one in SUBJECTS if one.name == "bare")
 
 @pytest.fixture
 def _wrk() -> None:
-    if shutil.which("wrk") is None:
-        give_up = pytest.fail if os.environ.get("QUART_COUNTER_REQUIRE_SERVERS") == "1" else pytest.skip
-        give_up("wrk is not here: apt-get install wrk")
+    require_program("wrk")
 
 
 def a_round(**differences) -> Round:

@@ -1,13 +1,12 @@
 """A real Chromium. Every page that it opens fails its test on a console error or a request to anybody else."""
 
-import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
+from servers import lacking
 
 ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--no-first-run"),
@@ -19,11 +18,10 @@ expect.set_options(timeout=PATIENCE_MS)
 
 
 def find() -> str:
-    """The browser on this machine; else a skip (with QUART_COUNTER_REQUIRE_SERVERS=1 a failure)."""
+    """The browser on this machine; else the test is skipped, or fails."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
-        give_up = pytest.fail if os.environ.get("QUART_COUNTER_REQUIRE_SERVERS") == "1" else pytest.skip
-        give_up("no Chromium on this machine: `apt-get install chromium` mends it")
+        lacking("no Chromium on this machine: `apt-get install chromium` mends it")
     return program
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis.asyncio as aioredis
-from servers import a_server_of_our_own, require
+from servers import a_server_of_our_own, require, require_program
 
 from e2e.raw import ask
 from e2e.served import outcome, serve
@@ -114,6 +114,7 @@ async def test_a_redis_user_who_may_count_and_nothing_else(tmp_path: Path) -> No
 
 def certificates(folder: Path, name: str) -> None:
     """A private CA `name`, and a certificate of it for 127.0.0.1."""
+    require_program("openssl")
     run = {"cwd": folder, "check": True, "capture_output": True}
     new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj"]
     ca = [f"/CN={name}", "-x509", "-days", "2", "-keyout", f"{name}.key", "-out", f"{name}.pem"]

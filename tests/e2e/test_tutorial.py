@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from servers import require_program
 
 from e2e.tutorial import PAGE, PORT, played, settled, steps
 
@@ -10,9 +11,9 @@ TEXT = PAGE.read_text()
 NOT_RUN = ["not run: it installs", "not run: it installs", "not run: a story"]
 
 
-@pytest.mark.skipif("not __import__('shutil').which('curl')", reason="no curl here: `apt-get install curl` mends it")
 @pytest.mark.timeout(300)  # a dozen starts of programs; 15 s on an idle machine
 def test_the_tutorial_runs_as_written(tmp_path):
+    require_program("curl")
     for step, said in played(TEXT, tmp_path):
         assert settled(step.text) == settled(said), f"line {step.line}; python tests/e2e/tutorial.py writes it anew"
 

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from servers import lacking
 
 from quart_counter import cli
 from quart_counter.errors import ConfigurationError
@@ -112,7 +113,7 @@ def test_every_mode_has_a_private_backend(mode):
             assert private.url.partition(":")[0] in MODES[mode].schemes
             assert (private.server is None) == (MODES[mode].schemes[0] in ("memory", "cookie", "sqlite", "file"))
     except ServerMissing as missing:
-        pytest.skip(str(missing))
+        lacking(str(missing))
 
 
 def test_a_manager_comes_back_at_another_address():

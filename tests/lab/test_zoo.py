@@ -4,11 +4,10 @@ pytest -m soak tests/lab/test_zoo.py     ten fresh runs of each that is wrong, t
 """
 
 import ast
-import os
 import re
-import shutil
 
 import pytest
+from servers import require_program
 from zoo import EXAMPLES, App, Raced, command, kinds, run, table, the_zoo
 
 from quart_counter.lab.diagnosis import KINDS
@@ -23,10 +22,8 @@ UPDATE = "print them with: python tests/lab/zoo.py --markdown"
 
 
 def needs_node(app):
-    """Skip without Node, or fail where every server must be there (as in CI)."""
-    if app.start.startswith("node ") and shutil.which("node") is None:
-        give_up = pytest.fail if os.environ.get("QUART_COUNTER_REQUIRE_SERVERS") == "1" else pytest.skip
-        give_up("no Node on this machine: `apt-get install nodejs` mends it")
+    if app.start.startswith("node "):
+        require_program("node", "nodejs")
 
 
 @pytest.fixture

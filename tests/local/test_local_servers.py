@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from servers import KINDS, NamedServer, a_server_of_our_own, require, shared_server
+from servers import KINDS, NamedServer, a_server_of_our_own, require, require_program, shared_server
 
 from quart_counter.local import mariadb, postgres, redis
 from quart_counter.local.process import PORTS, LocalServer, Probe, ServerFailed, ServerMissing, free_port
@@ -399,6 +399,8 @@ def test_a_missing_server_skips_the_test_or_fails_it(
     bare_machine.setenv("QUART_COUNTER_REQUIRE_SERVERS", required)
     with pytest.raises(ending, match="apt-get install memcached"):
         require("memcached")
+    with pytest.raises(ending, match="no node on this machine: `apt-get install nodejs` mends it"):
+        require_program("node", "nodejs")
 
 
 def test_a_named_server_is_used_instead_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 import shlex
-import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from quart import Quart
+from servers import require_program
 
 from quart_counter import create_app
 from quart_counter.access.tokens import new_token
@@ -386,9 +386,9 @@ async def test_docs_show_all_of_it_and_need_nothing(face: Face) -> None:
     assert {*re.findall(r'href="#([^"]+)"', html)} <= {*re.findall(r'\bid="([^"]+)"', html)}
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="install curl")
 async def test_its_commands_work(app: Quart, tmp_path: Any) -> None:
     """Typed as they are shown, in the order of the page."""
+    require_program("curl")
     async with hypercorn(app) as url:
         for _, _, entries in docs.sections(DOCUMENT):
             for entry in entries:
