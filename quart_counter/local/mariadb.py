@@ -31,10 +31,12 @@ def private_mariadb(*, fsync: bool = True, extra_args: Sequence[str] = ()) -> Lo
     """
     server, installer = find()
     port = free_port()
-    install = ["--no-defaults", "--datadir=./data", "--auth-root-authentication-method=normal", "--skip-test-db"]
+    # temporary tables in the data folder: in a folder they share, servers set up together drop each other's
+    folders = ("--no-defaults", "--datadir=./data", "--tmpdir=.")
+    install = [*folders, "--auth-root-authentication-method=normal", "--skip-test-db"]
     command = [
-        # once started it looks from its data folder: the last three paths lie in there
-        *(server, "--no-defaults", "--datadir=./data", "--socket=socket", "--pid-file=pid", "--init-file=init.sql"),
+        # once started it looks from its data folder: the last four paths lie in there
+        *(server, *folders, "--socket=socket", "--pid-file=pid", "--init-file=init.sql"),
         *(f"--port={port}", f"--bind-address={LOOPBACK}"),
         "--skip-name-resolve",  # by address: no DNS, and no host is ever blocked for breaking off its handshakes
         *("--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M", "--performance-schema=OFF"),
