@@ -68,7 +68,7 @@ async def _running(settings: Settings, server: Mapping[str, Any], voice: _Voice)
         async with Service(settings, server, voice.warn) as service:
             yield service
         return
-    from quart_counter.stores.managed import private_manager
+    from quart_counter.stores.manager.process import private_manager
 
     with private_manager() as manager:
         async with Service(replace(settings, url=manager.url), server, voice.warn) as service:

@@ -27,36 +27,27 @@ FLOORS: Mapping[str, int] = {
     "access.tokens": 0,
     "local": 0,
     "local.*": 0,
+    "siblings": 1,
     "stores.base": 1,
     "stores.ledger": 1,
     "stores.shelf": 1,
-    "stores.thread": 1,
     "stores.sql": 1,
-    "stores.folder": 1,
-    "stores.memcached_wire": 1,
-    "stores.sqlite_file": 1,
-    "stores.memcached_flush": 1,
-    "stores.mysql_session": 1,
-    "stores.postgres_session": 1,
-    "stores.redis_session": 1,
-    "siblings": 1,
-    "stores.redis_wire": 1,
-    "stores.redis_address": 1,
-    "stores.redis_flush": 1,
-    "stores.redis_questions": 1,
-    "stores.redis_sentinel": 1,
-    "stores.redis_slots": 1,
-    "stores.redis_routes": 1,
-    "stores.redis_cluster": 1,
-    "stores.managed": 1,
+    "stores.thread": 1,
     "stores.memory": 1,
     "stores.redis": 1,
+    "stores.redis.*": 1,
     "stores.sqlite": 1,
+    "stores.sqlite.*": 1,
     "stores.postgres": 1,
+    "stores.postgres.*": 1,
     "stores.mysql": 1,
+    "stores.mysql.*": 1,
     "stores.memcached": 1,
+    "stores.memcached.*": 1,
     "stores.manager": 1,
+    "stores.manager.*": 1,
     "stores.file": 1,
+    "stores.file.*": 1,
     "combiner": 1,
     "errands": 1,
     "tickets": 1,
@@ -130,16 +121,12 @@ FLOORS: Mapping[str, int] = {
     "lab.matrix_table": 5,
     "lab.check_command": 5,
 }
-BACKENDS = ("memory", "redis", "redis_cluster", "sqlite", "postgres", "mysql", "memcached", "manager", "file")
-STORES = {f"stores.{backend}" for backend in BACKENDS}  # the others beside them are what stores share
+BACKENDS = ("memory", "redis", "sqlite", "postgres", "mysql", "memcached", "manager", "file")
+STORES = {f"stores.{backend}" for backend in BACKENDS}  # what lies beside them is what stores share
 LOWEST_FLOOR = {"quart": 3, "werkzeug": 3, "hypercorn": 4, "click": 5}  # who may say `request`, serve, and print
-REDIS_ROOMS = (
-    *("redis", "redis_cluster", "redis_flush", "redis_questions", "redis_routes"),
-    *("redis_sentinel", "redis_session", "redis_slots", "redis_wire"),
-)
 HOMES = {
     "httpx": {"client", "lab.load"},
-    "redis": {f"stores.{room}" for room in REDIS_ROOMS} | {"lab.exhibits", "transfer.from_redis"},
+    "redis": {"stores.redis", "lab.exhibits", "transfer.from_redis"},
 }
 
 
@@ -275,12 +262,18 @@ def circles(house: Mapping[str, Module]) -> Iterator[str]:
         yield f"imported in a circle: {', '.join(sorted(needs))}"
 
 
+def backend_of(name: str) -> str | None:
+    """The store that a module is, or is a part of; None for what stores share, and for strangers."""
+    store = ".".join(name.split(".")[:2])
+    return store if store in STORES else None
+
+
 def stores_that_know_each_other(house: Mapping[str, Module]) -> Iterator[str]:
     for module in house.values():
         if not module.name.startswith("stores."):
             continue
         for one, name in inner(module):
-            if name == "stores" or name in STORES:
+            if name == "stores" or backend_of(name) not in (None, backend_of(module.name)):
                 yield f"{module.at(one)}: a store knows what stores share, and no other store"
 
 
@@ -410,6 +403,11 @@ PLANTED = [
     (
         stores_that_know_each_other,
         {"stores.file": "async def f():\n    from quart_counter.stores.sqlite import x"},
+        "and no other store",
+    ),
+    (
+        stores_that_know_each_other,
+        {"stores.mysql.session": "from quart_counter.stores.postgres.session import connect"},
         "and no other store",
     ),
     (strangers_too_low, {"counters": "from quart import request"}, "quart is known from floor 3 on"),

@@ -1,4 +1,4 @@
-"""The stores: one short file a backend, all behind `base.Store`. `open_store` picks one by its URL."""
+"""The stores: one short file or folder a backend, all behind `base.Store`. `open_store` picks one by its URL."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def open_store(url: str, limits: Limits | None = None) -> AbstractAsyncContextMa
 
                 return redis.open_store(url, limits)
             case "redis+cluster" | "rediss+cluster":
-                from quart_counter.stores import redis_cluster
+                from quart_counter.stores.redis import cluster
 
-                return redis_cluster.open_store(url, limits)
+                return cluster.open_store(url, limits)
             case "sqlite":
                 from quart_counter.stores import sqlite
 

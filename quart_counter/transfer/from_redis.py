@@ -11,9 +11,9 @@ import redis.asyncio as aioredis
 
 from quart_counter.errors import ConfigurationError, InvalidChange
 from quart_counter.stores.base import Limits, answered
-from quart_counter.stores.redis_address import check_options
-from quart_counter.stores.redis_questions import ask
-from quart_counter.stores.redis_session import pool
+from quart_counter.stores.redis.address import check_options
+from quart_counter.stores.redis.questions import ask
+from quart_counter.stores.redis.session import pool
 from quart_counter.transfer.naming import Naming
 from quart_counter.transfer.rows import Row, restore
 

@@ -11,8 +11,10 @@ from unittest import mock
 
 from quart_counter.combiner import Combiner
 from quart_counter.model import Applied, Change, NotApplied, Outcome, OutcomeUnknown, Reading, Refused
-from quart_counter.stores import memory, redis, redis_wire, sqlite, sqlite_file
+from quart_counter.stores import memory, redis, sqlite
 from quart_counter.stores.redis import RedisStore
+from quart_counter.stores.redis import wire as redis_wire
+from quart_counter.stores.sqlite import file as sqlite_file
 
 
 def _put(owner: Any, name: str, broken: Any) -> None:

@@ -68,7 +68,7 @@ async def manager_bytes(measured: Measured) -> int:
 
 def _manager() -> int:
     """Return the resident memory of the manager's process, which is a child of ours."""
-    asked = ["pgrep", "-P", str(os.getpid()), "-f", "managed"]
+    asked = ["pgrep", "-P", str(os.getpid()), "-f", "stores.manager"]
     children = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
     pages = sum(int(Path(f"/proc/{child}/statm").read_text().split()[1]) for child in children)
     return pages * os.sysconf("SC_PAGE_SIZE")

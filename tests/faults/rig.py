@@ -21,7 +21,7 @@ from quart_counter.local.redis_cluster import PrivateCluster, private_cluster
 from quart_counter.local.redis_sentinel import PrivateSentinel, private_sentinel
 from quart_counter.server import Service
 from quart_counter.settings import load_settings
-from quart_counter.stores.managed import private_manager
+from quart_counter.stores.manager.process import private_manager
 
 SERVERS = {
     "redis": private_redis,

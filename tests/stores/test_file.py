@@ -15,9 +15,9 @@ import pytest
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Applied, Change, NotApplied, OutcomeUnknown, Reading
-from quart_counter.stores import Limits, StoreAway, folder, open_store
-from quart_counter.stores.file import _guarantees
-from quart_counter.stores.folder import _decoded, _encoded
+from quart_counter.stores import Limits, StoreAway, open_store
+from quart_counter.stores.file import _guarantees, folder
+from quart_counter.stores.file.folder import _decoded, _encoded
 from stores.writers import TESTS, processes_add
 
 QUICK = Limits(store_timeout_s=0.2, deadline_s=0.5, key_life_s=60.0)
@@ -63,7 +63,7 @@ HOLDER = (
     "import time",
     "from pathlib import Path",
     "from quart_counter.stores import Limits",
-    "from quart_counter.stores.folder import Folder",
+    "from quart_counter.stores.file.folder import Folder",
     "with Folder(Path(PLACE), Limits())._holding('tickets'):",
     "    print('held', flush=True)",
     "    time.sleep(600)",

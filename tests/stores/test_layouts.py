@@ -13,7 +13,7 @@ import redis
 
 from quart_counter.model import Change
 from quart_counter.stores import open_store
-from quart_counter.stores.memcached_wire import Wire, gets
+from quart_counter.stores.memcached.wire import Wire, gets
 from stores.contract import fresh
 
 PAGE = (Path(__file__).parents[2] / "docs" / "store-layouts.md").read_text()
@@ -73,7 +73,7 @@ async def test_postgres(postgres_server):
 async def test_mysql(mariadb_server):
     from quart_counter.stores.base import Limits
     from quart_counter.stores.mysql import _address
-    from quart_counter.stores.mysql_session import connect
+    from quart_counter.stores.mysql.session import connect
 
     await counted(mariadb_server.url, fresh())
     session = await connect(_address(mariadb_server.url), Limits())

@@ -21,7 +21,7 @@ from quart_counter.errors import ConfigurationError
 from quart_counter.model import Applied, Change, NotApplied, OutcomeUnknown, Reading
 from quart_counter.serving import without_secret
 from quart_counter.stores import Limits, StoreAway, open_store
-from quart_counter.stores.managed import KINDS, Numbers, RunningManager, private_manager
+from quart_counter.stores.manager.process import KINDS, Numbers, RunningManager, private_manager
 from stores.contract import fresh
 from stores.writers import TESTS, processes_add
 
@@ -142,7 +142,7 @@ async def test_the_death_of_the_manager_is_noticed(own):
 
 PARENT = """
 import sys, time
-from quart_counter.stores.managed import private_manager
+from quart_counter.stores.manager.process import private_manager
 with private_manager() as manager:
     print(manager.process.pid, manager.url, flush=True)
     time.sleep(600)
@@ -312,7 +312,7 @@ async def test_serve_starts_one_manager_for_its_workers_and_ends_all():
         assert "by every worker on this machine" in banner
         assert not re.search(r"[0-9a-f]{32}", banner), "the key is shown to nobody"
         started = children(process.pid)
-        assert sum("stores.managed" in line for line in started.values()) == 1
+        assert sum("stores.manager" in line for line in started.values()) == 1
         assert sum("quart_counter.worker" in line for line in started.values()) == 2
         assert not re.search(r"[0-9a-f]{32}", "".join(started.values()))
         url = f"{address(said)}/counters/tickets/increment"
@@ -340,7 +340,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_the_numbers_go_on():
 async def test_serve_does_not_go_on_without_its_manager():
     async with serving("--workers", "2") as (process, _):
         started = children(process.pid)
-        os.kill(next(pid for pid, line in started.items() if "stores.managed" in line), signal.SIGKILL)
+        os.kill(next(pid for pid, line in started.items() if "stores.manager" in line), signal.SIGKILL)
         told, _ = await process.communicate()
         assert process.returncode == 1
         assert b"the numbers of mode manager died with it" in told

@@ -13,8 +13,8 @@ from quart_counter.counters import Counters
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Applied, Change, NotApplied, OutcomeUnknown, Reading
 from quart_counter.stores import Limits, Store, StoreAway, memcached, open_store
-from quart_counter.stores.memcached_flush import item_of
-from quart_counter.stores.memcached_wire import Wire, gets, put
+from quart_counter.stores.memcached.flush import item_of
+from quart_counter.stores.memcached.wire import Wire, gets, put
 from stores.contract import fresh
 from stores.writers import processes_add
 

@@ -17,7 +17,7 @@ from quart_counter.local.process import LocalServer
 from quart_counter.model import Applied, Change
 from quart_counter.stores import open_store, postgres
 from quart_counter.stores.base import StoreAway
-from quart_counter.stores.postgres_session import DRIVER_ERRORS, translated
+from quart_counter.stores.postgres.session import DRIVER_ERRORS, translated
 from quart_counter.stores.sql import Hopeless, Victim
 from stores.contract import fresh
 from stores.sql_contract import Backend, SqlServerContract, as_user, sentence

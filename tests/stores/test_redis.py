@@ -22,7 +22,7 @@ from quart_counter.local.process import LocalServer, free_port
 from quart_counter.model import MAX_VALUE, Applied, Change, NotApplied, OutcomeUnknown, Reading, fold
 from quart_counter.stores import Limits, Store, StoreAway, open_store
 from quart_counter.stores.redis import READ_CONNECTIONS, RedisStore
-from quart_counter.stores.redis_wire import from_error, parts
+from quart_counter.stores.redis.wire import from_error, parts
 from stores.contract import Model, fresh, words
 
 QUICK = Limits(store_timeout_s=0.2, deadline_s=0.5, key_life_s=60.0)

@@ -19,8 +19,8 @@ from quart_counter.local.waiting import until
 from quart_counter.model import Applied, Change, NotApplied, OutcomeUnknown, Reading
 from quart_counter.settings import load_settings
 from quart_counter.stores import Limits, StoreAway, open_store
-from quart_counter.stores.redis_address import several
-from quart_counter.stores.redis_cluster import RedisClusterStore
+from quart_counter.stores.redis.address import several
+from quart_counter.stores.redis.cluster import RedisClusterStore
 from stores.contract import fresh
 
 PATIENT = Limits(store_timeout_s=1.0, deadline_s=20.0, key_life_s=60.0)

@@ -13,8 +13,9 @@ import pytest
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Applied, Change, NotApplied, OutcomeUnknown, Reading
-from quart_counter.stores import Limits, StoreAway, open_store, sqlite_file
-from quart_counter.stores.sqlite_file import JOURNAL
+from quart_counter.stores import Limits, StoreAway, open_store
+from quart_counter.stores.sqlite import file as sqlite_file
+from quart_counter.stores.sqlite.file import JOURNAL
 from stores.writers import TESTS, processes_add
 
 ADD_FOR_EVER = """

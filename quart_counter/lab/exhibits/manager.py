@@ -19,7 +19,7 @@ from quart_counter.lab.exhibits.gate import ThreadGate
 from quart_counter.lab.exhibits.plain import PLAIN, Plain, Threads
 from quart_counter.model import Change
 from quart_counter.stores.base import Store
-from quart_counter.stores.managed import private_manager, serve, started
+from quart_counter.stores.manager.process import private_manager, serve, started
 
 _numbers: Final[dict[str, Any]] = {}  # in the manager's process: the value of each name
 

@@ -14,7 +14,7 @@ from quart_counter.lab.exhibits.plain import Plain, after
 from quart_counter.model import Change
 from quart_counter.stores.base import Guarantees, Limits, Store, StoreAway
 from quart_counter.stores.memcached import open_store as open_right_store
-from quart_counter.stores.memcached_wire import Reply, Wire, gets
+from quart_counter.stores.memcached.wire import Reply, Wire, gets
 
 WIRES: Final = 8  # as a pool would have: with one connection the commands would queue, and so be fewer together
 

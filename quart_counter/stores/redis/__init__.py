@@ -25,11 +25,11 @@ from redis.exceptions import ReadOnlyError, ResponseError
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Reading
 from quart_counter.stores.base import Limits, NeverSent, StoreAway, answered
-from quart_counter.stores.redis_address import check_options, wait_replicas
-from quart_counter.stores.redis_flush import Command, Flushes, home_of, trip
-from quart_counter.stores.redis_questions import ask, info_of, settings_of
-from quart_counter.stores.redis_sentinel import let_go_of_the_replaced
-from quart_counter.stores.redis_session import READ_CONNECTIONS, check_role, guarantees, pool, replicated
+from quart_counter.stores.redis.address import check_options, wait_replicas
+from quart_counter.stores.redis.flush import Command, Flushes, home_of, trip
+from quart_counter.stores.redis.questions import ask, info_of, settings_of
+from quart_counter.stores.redis.sentinel import let_go_of_the_replaced
+from quart_counter.stores.redis.session import READ_CONNECTIONS, check_role, guarantees, pool, replicated
 
 READ_MANY: Final = """
 local found = {}

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Change, Outcome, Reading
 from quart_counter.stores.base import Guarantees, Limits, NeverSent, StoreAway, answered, outcome_of
-from quart_counter.stores.managed import KINDS, private_manager
+from quart_counter.stores.manager.process import KINDS, private_manager
 from quart_counter.stores.thread import Thread
 
 __all__ = ["ManagerStore", "open_store", "private_manager"]

@@ -1,4 +1,4 @@
-"""The file behind `sqlite.py`: one connection that changes it, one that reads, and a flush in SQLite's own SQL.
+"""The file behind the store: one connection that changes it, one that reads, and a flush in SQLite's own SQL.
 
 Everything blocks. Two processes on one file take turns by SQLite's own lock, which a killed process leaves behind at
 once.
@@ -23,7 +23,7 @@ from quart_counter.stores.sql import SWEEP, Loaded, decide
 
 LAYOUT: Final = 1
 APPLICATION: Final = 0x51436E74  # "QCnt"; `file counters.db` prints it
-SCHEMA: Final = files("quart_counter.stores").joinpath("sqlite.sql").read_text()
+SCHEMA: Final = files("quart_counter.stores.sqlite").joinpath("schema.sql").read_text()
 NAP_S: Final = 0.001
 SWEEP_UP: Final = "DELETE FROM keys WHERE (name, key) IN (SELECT name, key FROM keys WHERE expires_ms <= ? LIMIT ?)"
 

@@ -161,7 +161,7 @@ class RunningManager:
 
 def private_manager() -> AbstractContextManager[RunningManager]:
     """Start a manager (about 0.2 s) for one `with` block; give its `url` to every worker that is to share it."""
-    return started("quart_counter.stores.managed")
+    return started("quart_counter.stores.manager")
 
 
 @contextmanager
@@ -188,7 +188,3 @@ def started(module: str) -> Iterator[RunningManager]:
         process.kill()  # it keeps nothing that could be saved
         process.communicate()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -12,8 +12,8 @@ from redis.backoff import NoBackoff
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.stores.base import Guarantees, Limits
-from quart_counter.stores.redis_address import for_driver
-from quart_counter.stores.redis_sentinel import through_sentinels
+from quart_counter.stores.redis.address import for_driver
+from quart_counter.stores.redis.sentinel import through_sentinels
 
 READ_CONNECTIONS: Final = 8
 DURABILITY: Final = ("none", "restart", "crash", "power_loss")

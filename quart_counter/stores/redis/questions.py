@@ -10,7 +10,7 @@ import redis.asyncio as aioredis
 from redis.exceptions import NoPermissionError, RedisError
 
 from quart_counter.stores.base import Limits, StoreAway
-from quart_counter.stores.redis_flush import away_words
+from quart_counter.stores.redis.flush import away_words
 
 
 async def ask(question: Awaitable[Any], limits: Limits) -> Any:

@@ -30,8 +30,8 @@ from quart_counter.errors import ConfigurationError
 from quart_counter.model import Change, NotApplied, Outcome, Reading
 from quart_counter.stores.base import Guarantees, Limits, NeverSent, StoreAway
 from quart_counter.stores.ledger import pages_from_text, pages_to_text, post
-from quart_counter.stores.memcached_flush import ITEM, Attempt, Flush, Item, item_of, item_text
-from quart_counter.stores.memcached_wire import Reply, Wire, append, gets, put
+from quart_counter.stores.memcached.flush import ITEM, Attempt, Flush, Item, item_of, item_text
+from quart_counter.stores.memcached.wire import Reply, Wire, append, gets, put
 from quart_counter.stores.shelf import end_of_life, monotonic_ms, wall_ms
 
 NAMES: Final = "qc:names:"

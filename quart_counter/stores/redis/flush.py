@@ -14,13 +14,13 @@ from redis.asyncio.connection import ConnectionPool
 from redis.exceptions import BusyLoadingError, NoScriptError, RedisError, ResponseError
 
 from quart_counter.model import MAX_VALUE, Change, NotApplied, Outcome, fold
-from quart_counter.stores import redis_wire as wire
 from quart_counter.stores.base import Limits, NeverSent, StoreAway
-from quart_counter.stores.redis_wire import Part
+from quart_counter.stores.redis import wire
+from quart_counter.stores.redis.wire import Part
 
 Command: TypeAlias = tuple[Any, ...]
 
-SCRIPT: Final = files("quart_counter.stores").joinpath("apply.lua").read_text()
+SCRIPT: Final = files("quart_counter.stores.redis").joinpath("apply.lua").read_text()
 SCRIPT_SHA: Final = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()  # Redis names scripts by it
 
 

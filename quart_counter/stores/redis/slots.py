@@ -18,9 +18,9 @@ from redis.exceptions import ResponseError
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.stores.base import Limits, NeverSent, StoreAway
-from quart_counter.stores.redis_address import Place, several
-from quart_counter.stores.redis_flush import trip
-from quart_counter.stores.redis_session import READ_CONNECTIONS, pool
+from quart_counter.stores.redis.address import Place, several
+from quart_counter.stores.redis.flush import trip
+from quart_counter.stores.redis.session import READ_CONNECTIONS, pool
 
 PORT: Final = 6379
 FRESH_S: Final = 0.05

@@ -22,8 +22,8 @@ from redis.exceptions import (
 )
 
 from quart_counter.stores.base import Limits, NeverSent, Patience, StoreAway
-from quart_counter.stores.redis_flush import Command, trip
-from quart_counter.stores.redis_slots import Node, Slots
+from quart_counter.stores.redis.flush import Command, trip
+from quart_counter.stores.redis.slots import Node, Slots
 
 # Not carried out, and will be elsewhere or soon. TRYAGAIN: the slot is on its way to another node, key by key.
 ELSEWHERE: Final = (MovedError, AskError, TryAgainError, ClusterDownError, MasterDownError, ReadOnlyError)

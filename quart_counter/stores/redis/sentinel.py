@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
 
 from quart_counter.stores.base import Limits
-from quart_counter.stores.redis_address import SENTINEL_LOGIN, Place, for_driver, several
+from quart_counter.stores.redis.address import SENTINEL_LOGIN, Place, for_driver, several
 
 SENTINEL_PORT: Final = 26_379
 NEVER: Final = Retry(NoBackoff(), 0)

@@ -18,10 +18,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Change, Outcome, Reading
 from quart_counter.stores.base import Durability, Guarantees, Limits, StoreAway
-from quart_counter.stores.mysql_session import COUNTERS, NOW_MS, Address, MysqlSession, connect, number_of
+from quart_counter.stores.mysql.session import COUNTERS, NOW_MS, Address, MysqlSession, connect, number_of
 from quart_counter.stores.sql import OPENING_S, Flusher, Hopeless, Victim, literal
 
-SCHEMA: Final = files("quart_counter.stores").joinpath("mysql.sql").read_text()
+SCHEMA: Final = files("quart_counter.stores.mysql").joinpath("schema.sql").read_text()
 READ_CONNECTIONS: Final = 4
 SETTINGS: Final = (
     "innodb_flush_log_at_trx_commit",

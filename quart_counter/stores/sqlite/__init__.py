@@ -1,7 +1,7 @@
 """Counters in a SQLite file: durable, shared by all processes of one host, nothing to install.
 
 A flush is one transaction with one commit, in a thread of its own; reads have a second thread and connection. The file
-and its locks are in `sqlite_file.py`.
+and its locks are in `file.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TypeVar
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Change, Outcome, Reading
 from quart_counter.stores.base import Guarantees, Limits, StoreAway, outcome_of, path_of
-from quart_counter.stores.sqlite_file import JOURNAL, Reader, Writer
+from quart_counter.stores.sqlite.file import JOURNAL, Reader, Writer
 from quart_counter.stores.thread import Thread
 
 Answer = TypeVar("Answer")

@@ -5,7 +5,7 @@ mean "not executed here", so following them is safe, and redis-py's cluster clie
 counted. After a lost reply we send again under the flush's number: its record lies in the counter's own slot and is
 replicated in one piece with the count, so on a new primary either both are there or neither.
 
-Layout: that of `redis.py`, but the names lie in sixteen sorted sets `qc:names:{0}` ... `qc:names:{15}`. A name is put
+Layout: that of one Redis, but the names lie in sixteen sorted sets `qc:names:{0}` ... `qc:names:{15}`. A name is put
 there after its first change, in a second step that can be repeated: a crash in between loses a listing, never a count,
 and the next change through any other worker mends it.
 """
@@ -26,12 +26,12 @@ from redis.crc import key_slot
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Applied, Change, Outcome, Reading
 from quart_counter.stores.base import Guarantees, Limits, StoreAway
-from quart_counter.stores.redis_address import Place, check_options, several, wait_replicas
-from quart_counter.stores.redis_flush import Command, Flushes, home_of
-from quart_counter.stores.redis_questions import info_of, settings_of
-from quart_counter.stores.redis_routes import Routes
-from quart_counter.stores.redis_session import guarantees, replicated
-from quart_counter.stores.redis_slots import PORT, Slots
+from quart_counter.stores.redis.address import Place, check_options, several, wait_replicas
+from quart_counter.stores.redis.flush import Command, Flushes, home_of
+from quart_counter.stores.redis.questions import info_of, settings_of
+from quart_counter.stores.redis.routes import Routes
+from quart_counter.stores.redis.session import guarantees, replicated
+from quart_counter.stores.redis.slots import PORT, Slots
 
 LISTS: Final = 16
 MAX_LISTED: Final = 100_000  # names that a worker knows to be listed

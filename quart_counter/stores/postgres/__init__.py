@@ -20,7 +20,7 @@ import asyncpg  # type: ignore[import-untyped]
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Change, Outcome, Reading
 from quart_counter.stores.base import Durability, Guarantees, Limits, StoreAway
-from quart_counter.stores.postgres_session import (
+from quart_counter.stores.postgres.session import (
     DRIVER_ERRORS,
     LOAD,
     LOAD_KEYS,
@@ -33,7 +33,7 @@ from quart_counter.stores.postgres_session import (
 )
 from quart_counter.stores.sql import OPENING_S, Flusher
 
-SCHEMA: Final = files("quart_counter.stores").joinpath("postgres.sql").read_text()
+SCHEMA: Final = files("quart_counter.stores.postgres").joinpath("schema.sql").read_text()
 READ_CONNECTIONS: Final = 4
 SCHEMA_LOCK: Final = 0x71636F756E74  # of our own choice: workers that open an empty database at once take turns
 

@@ -1,4 +1,4 @@
-"""A folder of counters: the files behind `file.py`, their locks, and one step on them. Everything blocks.
+"""A folder of counters: the files behind the store, their locks, and one step on them. Everything blocks.
 
 Layout, for the counter `Tickets` (an upper-case letter is written +t: some file systems cannot tell T from t):
 

@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Change, Outcome, Reading
 from quart_counter.stores.base import Guarantees, Limits, StoreAway, outcome_of, path_of
-from quart_counter.stores.folder import Folder, sync, sync_folder
+from quart_counter.stores.file.folder import Folder, sync, sync_folder
 from quart_counter.stores.thread import Thread
 
 Answer = TypeVar("Answer")
