@@ -615,8 +615,14 @@ class TestGuarantees:
 
 WRONG_URLS = {
     "nobody there": (lambda own: f"redis://:hunter2@127.0.0.1:{free_port()}/0", ["--url redis://HOST:PORT/0"]),
-    "wrong password": (lambda own: own.url.replace("redis://", "redis://default:hunter2@"), ["password"]),
-    "wrong user": (lambda own: own.url.replace("redis://", "redis://nobody:hunter2@"), ["password"]),
+    "wrong password": (
+        lambda own: own.url.replace("redis://", "redis://default:hunter2@"),
+        ["refuses the login", "Look at user and password"],
+    ),
+    "wrong user": (
+        lambda own: own.url.replace("redis://", "redis://nobody:hunter2@"),
+        ["refuses the login", "Look at user and password"],
+    ),
     "no such host": (lambda own: "redis://:hunter2@host.invalid:6379/0", ["--url redis://HOST:PORT/0"]),
     "no such database": (lambda own: own.url.replace("/0", "/4711"), ["--url redis://HOST:PORT/0"]),
     "port no number": (lambda own: "redis://:hunter2@127.0.0.1:abc/0", ["URL"]),

@@ -26,7 +26,7 @@ from quart_counter.errors import ConfigurationError
 from quart_counter.model import Reading
 from quart_counter.stores.base import Limits, NeverSent, StoreAway, answered
 from quart_counter.stores.redis.address import check_options, wait_replicas
-from quart_counter.stores.redis.flush import Command, Flushes, home_of, trip
+from quart_counter.stores.redis.flush import Command, Flushes, home_of, trip, unusable
 from quart_counter.stores.redis.questions import ask, info_of, settings_of
 from quart_counter.stores.redis.sentinel import let_go_of_the_replaced
 from quart_counter.stores.redis.session import READ_CONNECTIONS, check_role, guarantees, pool, replicated
@@ -144,7 +144,7 @@ async def open_store(url: str, limits: Limits) -> AsyncIterator[RedisStore]:
         try:
             await store.inspect()
         except StoreAway as away:
-            raise ConfigurationError(f"{away}. Start it, or name another with --url {_form(url, login='')}") from None
+            raise unusable(away, f"name another with --url {_form(url, login='')}") from None
         yield store
 
 

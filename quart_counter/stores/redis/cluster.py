@@ -27,7 +27,7 @@ from quart_counter.errors import ConfigurationError
 from quart_counter.model import Applied, Change, Outcome, Reading
 from quart_counter.stores.base import Guarantees, Limits, StoreAway
 from quart_counter.stores.redis.address import Place, check_options, several, wait_replicas
-from quart_counter.stores.redis.flush import Command, Flushes, home_of
+from quart_counter.stores.redis.flush import Command, Flushes, home_of, unusable
 from quart_counter.stores.redis.questions import info_of, settings_of
 from quart_counter.stores.redis.routes import Routes
 from quart_counter.stores.redis.session import guarantees, replicated
@@ -188,5 +188,5 @@ async def open_store(url: str, limits: Limits) -> AsyncIterator[RedisClusterStor
         try:
             await store.inspect()
         except StoreAway as away:
-            raise ConfigurationError(f"{away}. Start it, or {REMEDY}") from None
+            raise unusable(away, REMEDY) from None
         yield store

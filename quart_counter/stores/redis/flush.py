@@ -11,8 +11,9 @@ from importlib.resources import files
 from typing import Any, Final, TypeAlias
 
 from redis.asyncio.connection import ConnectionPool
-from redis.exceptions import BusyLoadingError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptError, RedisError, ResponseError
 
+from quart_counter.errors import ConfigurationError
 from quart_counter.model import MAX_VALUE, Change, NotApplied, Outcome, fold
 from quart_counter.stores.base import Limits, NeverSent, StoreAway
 from quart_counter.stores.redis import wire
@@ -134,4 +135,11 @@ def _is_busy(reply: object) -> bool:
 
 def away_words(error: BaseException) -> str:
     """Say in a sentence why there was no answer."""
-    return f"Redis does not answer ({str(error).rstrip('.') or type(error).__name__})"
+    does = "refuses the login" if isinstance(error, AuthenticationError) else "does not answer"
+    return f"Redis {does} ({str(error).rstrip('.') or type(error).__name__})"
+
+
+def unusable(away: StoreAway, remedy: str) -> ConfigurationError:
+    """Say what mends a Redis that cannot be used at the start."""
+    refused = isinstance(away.__cause__, AuthenticationError)
+    return ConfigurationError(f"{away}. {'Look at user and password' if refused else 'Start it'}, or {remedy}")
