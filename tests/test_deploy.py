@@ -150,7 +150,8 @@ def test_the_unit_starts_what_we_have_and_starts_it_again():
     service = unit()["Service"]
     is_a_command(service["ExecStart"].split())
     assert service["Restart"] == "always"
-    assert service["RestartPreventExitStatus"] == "2"
+    assert "RestartPreventExitStatus" not in service, "a store on another machine may be up later than we are"
+    assert unit()["Unit"]["StartLimitIntervalSec"] == "0"
     assert service["EnvironmentFile"] == "/etc/quart-counter.env"
 
 
