@@ -215,4 +215,6 @@ def to_response(answer: Answer) -> Response:
     response = Response(answer.body, answer.status, content_type=None)
     for header, value in answer.headers:
         response.headers[header] = value
+    if answer.status in (204, 304):
+        del response.content_length  # there is no body to have one (RFC 9110, 8.6)
     return response

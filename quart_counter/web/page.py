@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 from typing import Any, Final
 
 from quart import Blueprint, Response, flash, redirect, render_template, request
@@ -11,7 +12,7 @@ from quart.wrappers import Response as QuartResponse
 from quart_counter.access.places import Full, Places
 from quart_counter.counters import Counters, StoreAway, explain
 from quart_counter.model import Applied, Change, Outcome
-from quart_counter.web import answers, parse
+from quart_counter.web import answers, parse, static
 from quart_counter.web.answers import RETRY_AFTER_S
 from quart_counter.web.api import to_response
 from quart_counter.web.scope import CREDENTIAL
@@ -36,7 +37,8 @@ HEADERS: Final = {
 
 def blueprint(counters: Counters, mode: str, summary: str, places: Places | None = None) -> Blueprint:
     """Return `GET /` and its form's `POST /`, which answers 303 and flashes what happened."""
-    routes = Blueprint("page", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
+    routes = Blueprint("page", __name__, template_folder="templates")
+    static.add_to(routes, Path(__file__).parent / "static")
 
     @routes.get("/")
     async def show() -> Response | tuple[str, int, dict[str, str]]:

@@ -250,6 +250,16 @@ async def test_head_has_no_body(url: str) -> None:
         assert await connection.rest() == b""
 
 
+async def test_answers_that_have_no_body_have_no_length(url: str) -> None:
+    """RFC 9110, 8.6: none for 204, and for 304 that of the 200 or none."""
+    async with connect(url) as connection:
+        options = await connection.ask("OPTIONS", "/counters/tickets")
+        assert (options.status, options.header("content-length")) == (204, None)
+        known = await connection.ask("GET", "/static/page.css", [("If-None-Match", "*")])
+        assert (known.status, known.header("content-length")) == (304, None)
+        assert (await connection.ask("GET", "/healthz")).status == 200
+
+
 @pytest.mark.parametrize("headers", [[], [("Connection", "keep-alive")]])
 async def test_http_1_0(url: str, headers: list[tuple[str, str]]) -> None:
     async with connect(url) as connection:

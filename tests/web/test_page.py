@@ -199,3 +199,30 @@ async def test_its_files_are_there(browser: Client) -> None:
         assert (await browser.get(path)).status_code == 200
     assert (await browser.get("/static/../app.py")).status_code == 404
     assert (await browser.get("/static/%2e%2e/%2e%2e/app.py")).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["a" * 256, "a" * 4000, "..", "%00", "%ff", "page.css%00", "%2e%2e%2fpage.py", ""])
+async def test_no_other_file_is_there(browser: Client, name: str) -> None:
+    """Whatever a file system would say to such a name."""
+    assert (await browser.get(f"/static/{name}")).status_code == 404
+
+
+async def test_a_file_that_the_browser_has_is_not_sent_again(browser: Client) -> None:
+    whole = await browser.get("/static/page.css")
+    etag = whole.headers["ETag"]
+    for known in (etag, f'"other", W/{etag}', "*"):
+        again = await browser.get("/static/page.css", headers={"If-None-Match": known})
+        assert (again.status_code, again.headers["ETag"], await again.get_data()) == (304, etag, b"")
+    other = await browser.get("/static/page.css", headers={"If-None-Match": '"other"'})
+    assert (other.status_code, await other.get_data()) == (200, await whole.get_data())
+
+
+DATES = ["Mon, 01 Jan 2024 00:00:00 +99999999999999999999", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "x"]
+
+
+@pytest.mark.parametrize("date", DATES)
+@pytest.mark.parametrize("path", ["/static/page.css", "/", "/docs", "/openapi.json", "/counters/tickets"])
+async def test_dates_that_are_none_are_passed_over(browser: Client, path: str, date: str) -> None:
+    """RFC 9110, 13.1.3: a recipient must ignore them."""
+    conditions = {"If-Modified-Since": date, "If-Unmodified-Since": date, "Range": "bytes=0-1", "If-Range": date}
+    assert (await browser.get(path, headers=conditions)).status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -13,7 +14,7 @@ from quart_counter.lab.demo.board import Race
 from quart_counter.lab.demo.stage import CLIENTS, Busy, Stage
 from quart_counter.lab.exhibits.side_by_side import LONGEST_GAP_MS
 from quart_counter.listening import url_at
-from quart_counter.web import answers, parse
+from quart_counter.web import answers, parse, static
 from quart_counter.web.api import to_response
 from quart_counter.web.front import send_answer
 from quart_counter.web.page import HEADERS
@@ -58,7 +59,8 @@ def result_in(app: Quart) -> Any:
 def blueprint(stage: Stage) -> Blueprint:
     """Return `GET /demo` and its form's `POST /demo`, which races and answers the page with the finished grid. Asked
     for JSON it answers at once, with the race's id; the events tell the rest."""
-    routes = Blueprint("demo", __name__, template_folder="templates", static_folder="static", url_prefix="/demo")
+    routes = Blueprint("demo", __name__, template_folder="templates", url_prefix="/demo")
+    static.add_to(routes, Path(__file__).parent / "static")
 
     @routes.get("")
     async def show() -> Page:
