@@ -10,7 +10,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -213,6 +214,23 @@ class LocalServer:
     def _failure(self, what: str) -> ServerFailed:
         words = self._log().read_text(errors="replace").splitlines()[-LAST_WORDS:]
         return ServerFailed("\n  ".join([f"{self.name} {what}. The end of its log:", *words]))
+
+
+@contextmanager
+def together(servers: Iterable[LocalServer]) -> Iterator[None]:
+    """Run all of them to the end of the block; if one does not start, those before it end as well."""
+    with ExitStack() as stack:
+        for server in servers:
+            stack.enter_context(server)
+        yield
+
+
+def free_ports(count: int) -> list[int]:
+    """So many ports on the loopback that nobody listens on, no two alike."""
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(free_port())
+    return list(found)
 
 
 def free_port() -> int:

@@ -13,8 +13,8 @@ from servers import a_server_of_our_own, require, require_program
 from e2e.raw import ask
 from e2e.served import outcome, serve
 from quart_counter.local.process import free_port
-from quart_counter.local.redis_cluster import private_cluster
-from quart_counter.local.redis_sentinel import private_sentinel
+from quart_counter.local.redis.cluster import private_cluster
+from quart_counter.local.redis.sentinel import private_sentinel
 from quart_counter.model import Applied, Change, Reading
 from quart_counter.stores import open_store
 

@@ -17,8 +17,8 @@ from quart_counter.local.memcached import private_memcached
 from quart_counter.local.postgres import private_postgres
 from quart_counter.local.process import LocalServer
 from quart_counter.local.redis import private_redis
-from quart_counter.local.redis_cluster import PrivateCluster, private_cluster
-from quart_counter.local.redis_sentinel import PrivateSentinel, private_sentinel
+from quart_counter.local.redis.cluster import PrivateCluster, private_cluster
+from quart_counter.local.redis.sentinel import PrivateSentinel, private_sentinel
 from quart_counter.server import Service
 from quart_counter.settings import load_settings
 from quart_counter.stores.manager.process import private_manager

@@ -17,9 +17,9 @@ from faults.rows_kill import CLIENTS, HOURS_S
 from faults.table import Result, Size, judge
 from faults.work import mixed
 from quart_counter.local.process import LocalServer
-from quart_counter.local.redis_cluster import PrivateCluster
-from quart_counter.local.redis_sentinel import PrivateSentinel
-from quart_counter.local.resp import ask
+from quart_counter.local.redis.cluster import PrivateCluster
+from quart_counter.local.redis.resp import ask
+from quart_counter.local.redis.sentinel import PrivateSentinel
 from quart_counter.server import Service
 from quart_counter.settings import load_settings
 

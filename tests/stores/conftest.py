@@ -7,8 +7,8 @@ import pytest
 from servers import a_server_of_our_own, require
 
 from quart_counter.local.process import LocalServer
-from quart_counter.local.redis_cluster import PrivateCluster, private_cluster
-from quart_counter.local.redis_sentinel import PrivateSentinel, private_sentinel
+from quart_counter.local.redis.cluster import PrivateCluster, private_cluster
+from quart_counter.local.redis.sentinel import PrivateSentinel, private_sentinel
 from quart_counter.stores import Limits, open_store
 from quart_counter.stores.manager.process import RunningManager, private_manager
 from stores.contract import Open

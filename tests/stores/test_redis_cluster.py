@@ -13,9 +13,9 @@ from servers import require
 from quart_counter.counters import Counters
 from quart_counter.errors import ConfigurationError
 from quart_counter.local.process import free_port
-from quart_counter.local.redis_cluster import PrivateCluster, private_cluster
-from quart_counter.local.redis_sentinel import SERVICE, PrivateSentinel, private_sentinel
-from quart_counter.local.waiting import until
+from quart_counter.local.redis.cluster import PrivateCluster, private_cluster
+from quart_counter.local.redis.sentinel import SERVICE, PrivateSentinel, private_sentinel
+from quart_counter.local.redis.waiting import until
 from quart_counter.model import Applied, Change, NotApplied, OutcomeUnknown, Reading
 from quart_counter.settings import load_settings
 from quart_counter.stores import Limits, StoreAway, open_store

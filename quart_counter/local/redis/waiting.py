@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from quart_counter.local.process import ServerFailed
-from quart_counter.local.resp import fields
+from quart_counter.local.redis.resp import fields
 
 PATIENCE_S = 60.0
 POLL_S = 0.02

@@ -6,15 +6,13 @@ with private_sentinel() as group:
 """
 
 import shlex
-from collections.abc import Sequence
-from contextlib import ExitStack
-from types import TracebackType
-from typing import Self
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
-from quart_counter.local.process import LOOPBACK, LocalServer, Probe, ServerFailed, free_port
-from quart_counter.local.redis import find
-from quart_counter.local.resp import ask, fields
-from quart_counter.local.waiting import until, until_in_step
+from quart_counter.local.process import LOOPBACK, LocalServer, free_ports, together
+from quart_counter.local.redis import find, ready, server
+from quart_counter.local.redis.resp import ask, fields
+from quart_counter.local.redis.waiting import until, until_in_step
 
 SERVICE = "counters"
 REPLICAS = 2
@@ -22,36 +20,29 @@ SENTINELS = 3
 QUORUM = 2
 
 
-class PrivateSentinel:
-    """Three servers and three Sentinels, from `with` to the end of the block; nothing of them outlives it."""
+@contextmanager
+def private_sentinel(*, down_after_ms: int = 1000, extra_args: Sequence[str] = ()) -> Iterator["PrivateSentinel"]:
+    """A Sentinel set for one `with` block, ready in some seconds; a dead primary is replaced after that time."""
+    group = PrivateSentinel(down_after_ms, extra_args)
+    with together([*group.servers.values(), *group.sentinels.values()]):
+        group.whole()
+        yield group
 
-    def __init__(self, down_after_ms: int = 1000, extra_args: Sequence[str] = ()) -> None:
-        ports = [free_port() for _ in range(1 + REPLICAS + SENTINELS)]
-        if len(set(ports)) < len(ports):
-            raise ServerFailed("no Sentinel set: the same free port was found twice; try again")
-        first, *replicas = ports[: 1 + REPLICAS]
+
+class PrivateSentinel:
+    """Three servers and three Sentinels."""
+
+    def __init__(self, down_after_ms: int, extra_args: Sequence[str]) -> None:
+        first, *others = free_ports(1 + REPLICAS + SENTINELS)
         self.servers = {first: _server(first, extra_args)}
-        self.servers |= {port: _server(port, [*extra_args, "--replicaof", f"{LOOPBACK} {first}"]) for port in replicas}
-        self.sentinels = {port: _sentinel(port, first, down_after_ms) for port in ports[1 + REPLICAS :]}
-        self._stack = ExitStack()
+        for port in others[:REPLICAS]:
+            self.servers[port] = _server(port, [*extra_args, "--replicaof", f"{LOOPBACK} {first}"])
+        self.sentinels = {port: _sentinel(port, first, down_after_ms) for port in others[REPLICAS:]}
 
     @property
     def url(self) -> str:
         """Its address for us, by its Sentinels."""
         return f"redis+sentinel://{','.join(f'{LOOPBACK}:{port}' for port in self.sentinels)}/{SERVICE}/0"
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            for server in [*self.servers.values(), *self.sentinels.values()]:
-                stack.enter_context(server)
-            self.whole()
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
 
     @property
     def primary(self) -> LocalServer:
@@ -87,13 +78,8 @@ class PrivateSentinel:
         line = fields(sentinel, "INFO", "sentinel")["master0"]
         return f"status=ok,address={LOOPBACK}:{self._agreed()},slaves={REPLICAS},sentinels={SENTINELS}" in line
 
-    def _running(self, servers: dict[int, LocalServer]) -> list[int]:
+    def _running(self, servers: Mapping[int, LocalServer]) -> list[int]:
         return [port for port, server in servers.items() if server.runs]
-
-
-def private_sentinel(*, down_after_ms: int = 1000, extra_args: Sequence[str] = ()) -> PrivateSentinel:
-    """A Sentinel set for one `with` block, ready in some seconds; a dead primary is replaced after that time."""
-    return PrivateSentinel(down_after_ms, extra_args)
 
 
 def _told(sentinel: int) -> int:
@@ -102,14 +88,7 @@ def _told(sentinel: int) -> int:
 
 
 def _server(port: int, extra_args: Sequence[str]) -> LocalServer:
-    command = [
-        *find(),
-        *("--port", str(port), "--bind", LOOPBACK, "--dir", ".", "--save", "", "--appendonly", "no"),
-        *("--maxmemory-policy", "noeviction", "--repl-diskless-sync-delay", "0"),
-        *extra_args,
-    ]
-    url = f"redis://{LOOPBACK}:{port}/0"
-    return LocalServer("redis", command, url=url, probe=Probe(port, b"PING\r\n", rb"\+PONG"))
+    return server(port, ["--appendonly", "no", "--repl-diskless-sync-delay", "0", *extra_args])
 
 
 def _sentinel(port: int, primary: int, down_after_ms: int) -> LocalServer:
@@ -121,5 +100,4 @@ def _sentinel(port: int, primary: int, down_after_ms: int) -> LocalServer:
     written = f"printf '%s\\n' {shlex.join(lines)} > sentinel.conf"
     command = [*find(), "sentinel.conf", "--sentinel", "--port", str(port), "--bind", LOOPBACK]
     url = f"redis://{LOOPBACK}:{port}"
-    probe = Probe(port, b"PING\r\n", rb"\+PONG")
-    return LocalServer("sentinel", command, url=url, probe=probe, setup=[["/bin/sh", "-c", written]])
+    return LocalServer("sentinel", command, url=url, probe=ready(port), setup=[["/bin/sh", "-c", written]])

@@ -5,49 +5,55 @@ with private_cluster() as cluster:
     cluster.primary("tickets").kill()
 """
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from quart_counter.local.process import LOOPBACK, LocalServer, Probe, ServerFailed, free_port
-from quart_counter.local.redis import find
-from quart_counter.local.resp import ask, fields
-from quart_counter.local.waiting import until, until_in_step
+from quart_counter.local.process import LOOPBACK, LocalServer, free_ports, together
+from quart_counter.local.redis import server
+from quart_counter.local.redis.resp import ask, fields
+from quart_counter.local.redis.waiting import until, until_in_step
 
 PRIMARIES = 3
 SLOTS = 16_384
 
 
-class PrivateCluster:
-    """Six servers and their slots, from `with` to the end of the block; nothing of them outlives it."""
+@contextmanager
+def private_cluster(*, node_timeout_ms: int = 1000, extra_args: Sequence[str] = ()) -> Iterator["PrivateCluster"]:
+    """A Redis Cluster for one `with` block, ready in some seconds; a dead primary is replaced after its timeout."""
+    cluster = PrivateCluster(node_timeout_ms, extra_args)
+    with together(cluster.servers.values()):
+        cluster.form()
+        yield cluster
 
-    def __init__(self, node_timeout_ms: int = 1000, extra_args: Sequence[str] = ()) -> None:
-        self.node_timeout_ms = node_timeout_ms
-        self._ports = [(free_port(), free_port()) for _ in range(2 * PRIMARIES)]
-        if len({port for pair in self._ports for port in pair}) < 4 * PRIMARIES:
-            raise ServerFailed("no cluster: the same free port was found twice; try again")
+
+class PrivateCluster:
+    """Six servers and their slots."""
+
+    def __init__(self, node_timeout_ms: int, extra_args: Sequence[str]) -> None:
+        ports = free_ports(4 * PRIMARIES)
+        self._ports = list(zip(ports[::2], ports[1::2], strict=True))
         self.servers = {port: _node(port, bus, node_timeout_ms, extra_args) for port, bus in self._ports}
-        self._stack = ExitStack()
 
     @property
     def url(self) -> str:
         """Its address for us, by three of its nodes."""
         return "redis+cluster://" + ",".join(f"{LOOPBACK}:{port}" for port in list(self.servers)[:PRIMARIES])
 
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            for server in self.servers.values():
-                stack.enter_context(server)
-            self._form()
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
+    def form(self) -> None:
+        """Share the slots out, make the nodes meet, give each primary its replica; once, when all of them run."""
+        first, *others = self._ports
+        edges = [SLOTS * i // PRIMARIES for i in range(PRIMARIES + 1)]
+        for epoch, ((port, _), (start, end)) in enumerate(zip(self._ports, pairwise(edges), strict=False), start=1):
+            ask(port, "CLUSTER", "ADDSLOTSRANGE", start, end - 1)
+            ask(port, "CLUSTER", "SET-CONFIG-EPOCH", epoch)
+        for port, bus in others:
+            ask(first[0], "CLUSTER", "MEET", LOOPBACK, port, bus)
+        until(self._acquainted, "the nodes of the Redis Cluster did not meet")
+        for (port, _), (primary, _) in zip(self._ports[PRIMARIES:], self._ports[:PRIMARIES], strict=True):
+            ask(port, "CLUSTER", "REPLICATE", ask(primary, "CLUSTER", "MYID"))
+        self.whole()
 
     def primary(self, name: str) -> LocalServer:
         """The server that counts `name` now."""
@@ -82,41 +88,19 @@ class PrivateCluster:
     def _running(self) -> list[int]:
         return [port for port, server in self.servers.items() if server.runs]
 
-    def _form(self) -> None:
-        first, *others = self._ports
-        edges = [SLOTS * i // PRIMARIES for i in range(PRIMARIES + 1)]
-        for epoch, ((port, _), (start, end)) in enumerate(zip(self._ports, pairwise(edges), strict=False), start=1):
-            ask(port, "CLUSTER", "ADDSLOTSRANGE", start, end - 1)
-            ask(port, "CLUSTER", "SET-CONFIG-EPOCH", epoch)
-        for port, bus in others:
-            ask(first[0], "CLUSTER", "MEET", LOOPBACK, port, bus)
-        until(self._acquainted, "the nodes of the Redis Cluster did not meet")
-        for (port, _), (primary, _) in zip(self._ports[PRIMARIES:], self._ports[:PRIMARIES], strict=True):
-            ask(port, "CLUSTER", "REPLICATE", ask(primary, "CLUSTER", "MYID"))
-        self.whole()
-
     def _acquainted(self) -> bool:
         known = [str(ask(port, "CLUSTER", "NODES")) for port in self.servers]
         return all(text.count("connected") == 2 * PRIMARIES and "handshake" not in text for text in known)
 
 
-def private_cluster(*, node_timeout_ms: int = 1000, extra_args: Sequence[str] = ()) -> PrivateCluster:
-    """A Redis Cluster for one `with` block, ready in some seconds; a dead primary is replaced after its timeout."""
-    return PrivateCluster(node_timeout_ms, extra_args)
-
-
 def _node(port: int, bus: int, timeout_ms: int, extra_args: Sequence[str]) -> LocalServer:
-    command = [
-        *find(),
-        *("--port", str(port), "--bind", LOOPBACK, "--dir", ".", "--save", "", "--appendonly", "no"),
-        *("--maxmemory-policy", "noeviction", "--repl-diskless-sync-delay", "0"),
+    own = [
+        *("--appendonly", "no", "--repl-diskless-sync-delay", "0"),
         *("--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-config-file", "nodes.conf"),
         *("--cluster-node-timeout", str(timeout_ms), "--cluster-allow-replica-migration", "no"),
         *("--cluster-require-full-coverage", "no"),
-        *extra_args,
     ]
-    url = f"redis+cluster://{LOOPBACK}:{port}"
-    return LocalServer("redis-node", command, url=url, probe=Probe(port, b"PING\r\n", rb"\+PONG"))
+    return server(port, [*own, *extra_args])
 
 
 def _owner(port: int, slot: int) -> int:

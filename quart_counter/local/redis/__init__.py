@@ -27,15 +27,23 @@ def private_redis(
     `appendonly`: "no" forgets everything at every stop; "everysec" and "always" say when its log reaches the disk.
     It never evicts: a counter that disappears under memory pressure starts again at 1.
     """
-    port = free_port()
+    return server(free_port(), [*_append_only(appendonly), *extra_args])
+
+
+def server(port: int, arguments: Sequence[str]) -> LocalServer:
+    """A Redis that nobody started yet, on `port`, with these arguments of its own."""
     command = [
         *find(),
         *("--port", str(port), "--bind", LOOPBACK, "--dir", ".", "--save", ""),
         *("--maxmemory-policy", "noeviction"),
-        *_append_only(appendonly),
-        *extra_args,
+        *arguments,
     ]
-    return LocalServer("redis", command, url=f"redis://{LOOPBACK}:{port}/0", probe=Probe(port, b"PING\r\n", rb"\+PONG"))
+    return LocalServer("redis", command, url=f"redis://{LOOPBACK}:{port}/0", probe=ready(port))
+
+
+def ready(port: int) -> Probe:
+    """What tells that a Redis, or a Sentinel, answers."""
+    return Probe(port, b"PING\r\n", rb"\+PONG")
 
 
 def _append_only(when: str) -> list[str]:

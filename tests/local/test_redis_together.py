@@ -4,9 +4,9 @@ import pytest
 from servers import require
 
 from quart_counter.local.process import ServerFailed
-from quart_counter.local.redis_cluster import private_cluster
-from quart_counter.local.redis_sentinel import private_sentinel
-from quart_counter.local.resp import ask, fields
+from quart_counter.local.redis.cluster import private_cluster
+from quart_counter.local.redis.resp import ask, fields
+from quart_counter.local.redis.sentinel import private_sentinel
 
 
 @pytest.fixture(autouse=True)
