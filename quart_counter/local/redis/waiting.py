@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from quart_counter.local.process import ServerFailed
-from quart_counter.local.redis.resp import fields
+from quart_counter.local.redis.resp import ask, fields
 
 PATIENCE_S = 60.0
 POLL_S = 0.02
+MORE_THAN_THERE_ARE = 99  # replicas: WAIT for so many asks all of them, through the stream of changes
 
 
 def until(true: Callable[[], bool], trouble: str) -> None:
@@ -23,8 +24,13 @@ def until(true: Callable[[], bool], trouble: str) -> None:
 def until_in_step(ports: Iterable[int]) -> None:
     """Return when every replica has what its primary had when we asked.
 
-    A link that is up is not enough: a primary sends what was written during a full synchronisation a while later.
+    A link that is up is not enough: a primary sends what was written since a full synchronisation began up to a second
+    after its end. So each is given something new to send, and its replica must have that.
     """
+    ports = list(ports)
+    for port in ports:
+        if fields(port, "INFO", "replication")["role"] == "master":
+            ask(port, "WAIT", MORE_THAN_THERE_ARE, 1)
     told = {port: fields(port, "INFO", "replication") for port in ports}
     goal = {port: int(one["master_repl_offset"]) for port, one in told.items() if one["role"] == "master"}
     for port, one in told.items():
