@@ -77,7 +77,7 @@ def test_every_file_of_the_package_is_in_the_wheel(built):
 
 def test_the_sdist_brings_what_its_tests_need(built):
     unpacked = built / "unpacked" / f"quart_counter-{VERSION}"
-    for name in ("tests/conftest.py", "deploy/Dockerfile", "docs/reference.md", "pyproject.toml", "hypercorn.toml"):
+    for name in ("tests/conftest.py", "deploy/Dockerfile", "docs/reference.md", "SECURITY.md", "examples/zoo.toml"):
         assert (unpacked / name).exists(), name
 
 
