@@ -23,8 +23,28 @@ AT_ONCE: Final = 64 * 1024  # bytes that may wait for the end of the loop's step
 LATE: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
+class Parser(h11.Connection):
+    """h11's, that reads nothing behind a last request (RFC 9112, 9.6).
+
+    h11 takes a line end after it for a mistake, and Hypercorn would answer that in place of the request.
+    """
+
+    def receive_data(self, data: bytes) -> None:
+        """Take what came, as long as it may matter."""
+        if self.their_state is not h11.MUST_CLOSE:
+            super().receive_data(data)
+
+    def next_event(self) -> Any:
+        """Return what came next."""
+        return h11.NEED_DATA if self.their_state is h11.MUST_CLOSE else super().next_event()
+
+
 class Http1(H11Protocol):
     """HTTP/1.1 and nothing else: an offer of cleartext HTTP/2 is passed over, as RFC 9110 (7.8) lets us."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.connection = Parser(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Begin no HTTP/2; a request line that says so is turned away with the other bad ones."""

@@ -27,7 +27,7 @@ async def run_until(
     if logging.getLogger().handlers and config.errorlog == "-":
         config.errorlog = logging.getLogger("hypercorn.error")  # to where everything goes
     run.TCPServer = Connection  # type: ignore[attr-defined, assignment]
-    protocol.H11Protocol = Http1  # type: ignore[attr-defined]
+    protocol.H11Protocol = Http1  # type: ignore[attr-defined, assignment]
     try:
         await serve(app, config, shutdown_trigger=stop)
     except LifespanFailureError as error:  # its text: Lifespan failure in startup. '...'

@@ -1,9 +1,9 @@
 """One TCP connection of a worker under Uvicorn: its own, with bounds that it does not have.
 
 Uvicorn reads a head of any size for any time, makes requests of all that it has read (20 MB a connection), waits for
-ever for a client that does not read, tells only the last of the requests that wait that their client has left, and
-answers a broken request at once, also in place of the answer to the one before. It parses with httptools, so these are
-llhttp's rules.
+ever for a client that does not read, tells only the last of the requests that wait that their client has left, answers
+a broken request at once, also in place of the answer to the one before, and drops the body of one that offers another
+protocol. It parses with httptools, so these are llhttp's rules.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import asyncio
 from collections import deque
 from typing import Any, Final
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from quart_counter.asgi.patience import HEAD_S, UNREAD_S
 
 AT_ONCE: Final = 4096  # bytes that are made into requests at once, while others of the same client wait
+FRAMING: Final = (b"content-length", b"transfer-encoding")
 
 
 class Flow(FlowControl):
@@ -50,6 +52,8 @@ class Connection(HttpToolsProtocol):
         self._unfinished = 0  # its bytes, at least
         self._over = False  # nothing is read any more
         self._unparsed = b""
+        self._framing: list[bytes] = []  # how long the body is that llhttp leaves out
+        self._head_again = False
         self._cycles: deque[RequestResponseCycle] = deque()  # requests without a whole answer, the oldest first
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -86,7 +90,8 @@ class Connection(HttpToolsProtocol):
         self.flow.hold(bool(self._unparsed))
 
     def _parse(self, data: bytes) -> None:
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._feed(data)
         if not self._answered() or self.transport.is_closing():
             return
         if self._late is None:  # between two requests, or in a body that nobody wants
@@ -94,6 +99,28 @@ class Connection(HttpToolsProtocol):
         self._unfinished += len(data)
         if self._unfinished > (self.config.h11_max_incomplete_event_size or 0) and not self._is_unwanted_body():
             self._end(b"431 Request Header Fields Too Large")
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as offer:
+            self._pass_over(data[offer.args[0] :])
+        except HttpParserError:
+            self.send_400_response("")
+
+    def _pass_over(self, rest: bytes) -> None:
+        """Go on behind an offer of another protocol: we speak only this one, so the body counts (RFC 9110, 7.8).
+
+        llhttp takes the request to end with its head. So another one is told how long the body is, without the offer.
+        """
+        framing, self._framing = self._framing, []
+        if framing:
+            self.parser = HttpRequestParser(self)
+            self._head_again = True
+            last = [] if self.cycle.keep_alive else [b"connection: close"]
+            self._feed(b"\r\n".join([b"POST / HTTP/1.1", *framing, *last, b"", b""]))
+        if rest and not self._over:
+            self._feed(rest)
 
     def on_message_begin(self) -> None:
         """Note that there is the first byte of a head."""
@@ -103,13 +130,18 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Start the request, or put it behind the one under way."""
         self._head_is_here()
+        if self._head_again:
+            self._head_again = False
+            return
         super().on_headers_complete()
         self._cycles.append(self.cycle)
-        if self.parser.should_upgrade():  # we speak nothing else, and llhttp does not go on after it
-            self.cycle.keep_alive = False
+        if self.parser.should_upgrade():
+            self._framing = [b"%b: %b" % (word, value) for word, value in self.headers if word in FRAMING]
 
     def on_message_complete(self) -> None:
         """Note the end of a body, also of one that nobody wanted."""
+        if self._framing:
+            return  # the body is still to come
         super().on_message_complete()
         self.cycle.more_body = False
 
@@ -152,9 +184,6 @@ class Connection(HttpToolsProtocol):
         """Close a connection that was idle for too long."""
         super().timeout_keep_alive_handler()
         self._do_not_linger()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Nobody needs to hear of it."""
 
     def _answered(self) -> bool:
         """Whether nobody waits for an answer."""

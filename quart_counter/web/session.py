@@ -31,8 +31,7 @@ def blueprint(counters: Counters, sessions: Sessions) -> Blueprint:
 
     @routes.post("/session/<any(increment, decrement, reset):effect>")
     async def change(effect: str) -> Response:
-        parse.refuse_foreign(request.scope["headers"])
-        parse.refuse_key(request.scope["headers"])
+        await _check()
         name = session[CLIENT] = await sessions.enter(session.get(CLIENT))
         change = EFFECTS[effect]._replace(name=name)
         outcome = await counters.apply(change)
@@ -54,13 +53,19 @@ def cookie_blueprint() -> Blueprint:
 
     @routes.post("/session/<any(increment, decrement, reset):effect>")
     async def change(effect: str) -> Response:
-        parse.refuse_foreign(request.scope["headers"])
-        parse.refuse_key(request.scope["headers"])
+        await _check()
         wanted = EFFECTS[effect]
         session[VALUE] = session.get(VALUE, 0) + wanted.by if wanted.value is None else wanted.value
         return _answer(session[VALUE], session[VALUE])
 
     return routes
+
+
+async def _check() -> None:
+    """Raise what refuses an effect. No body is wanted, but one that breaks off is a request that never came."""
+    parse.refuse_foreign(request.scope["headers"])
+    parse.refuse_key(request.scope["headers"])
+    await request.get_data(cache=False, as_text=False, parse_form_data=False)
 
 
 def _answer(value: int, version: int) -> Response:

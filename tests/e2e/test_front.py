@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio as aioredis
 from servers import a_server_of_our_own
 
-from e2e.raw import Connection, Reply, ask, chunked, connect, hypercorn, request, served_by
+from e2e.raw import Connection, Headers, Reply, ask, chunked, connect, hypercorn, request, served_by
 from quart_counter import create_app
 
 KIB = 1024
@@ -120,6 +120,53 @@ async def test_http2_by_upgrade_is_passed_over(url: str, caplog: pytest.LogCaptu
         assert b" 200 " not in await connection.rest()
     assert await count(url) == 1
     assert_nothing_went_wrong(caplog)
+
+
+LENGTH, CHUNKED = ("Content-Length", "9"), ("Transfer-Encoding", "chunked")
+BY_5 = b'{"by": 5}'
+
+
+@pytest.mark.parametrize(("offered", "cut"), [("h2c", None), ("h2c", 0), ("websocket", 1), ("foo/2, bar", 5)])
+@pytest.mark.parametrize(("framing", "body"), [(LENGTH, BY_5), (CHUNKED, chunked(BY_5, size=4))])
+async def test_the_body_of_an_offer_counts(
+    url: str, offered: str, framing: tuple[str, str], body: bytes, cut: int | None
+) -> None:
+    """RFC 9110, 7.8: who passes over an offer of another protocol goes on with the request. curl --http2 offers h2c."""
+    offer = [JSON, framing, ("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", offered), ("HTTP2-Settings", "")]
+    async with connect(url) as connection:
+        await connection.send(request("POST", INCREMENT, offer) + (body if cut is None else body[:cut]))
+        if cut is not None:
+            assert (await ask(url, "GET", "/healthz")).status == 200  # the head is read by now
+            await connection.send(body[cut:])
+        assert (await connection.reply()).json["value"] == 5
+        assert (await connection.ask("PUT", "/counters/tickets", offer[:1], b'{"value": 7}')).json["value"] == 7
+
+
+async def test_offers_in_a_row(url: str) -> None:
+    offer = [JSON, LENGTH, ("Connection", "Upgrade"), ("Upgrade", "h2c")]
+    plain = request("POST", INCREMENT)
+    async with connect(url) as connection:
+        await connection.send((request("POST", INCREMENT, offer, BY_5) + plain) * 3)
+        assert [(await connection.reply()).json["value"] for _ in range(6)] == [5, 6, 11, 12, 17, 18]
+
+
+@pytest.mark.parametrize(
+    ("version", "last"),
+    [
+        ("1.0", []),
+        ("1.1", [("Connection", "close")]),
+        ("1.1", [("Connection", "Upgrade, close"), ("Upgrade", "h2c")]),
+    ],
+)
+@pytest.mark.parametrize("behind", [b"\r\n", b"X", SMUGGLED, b"\x00" * 5000])
+async def test_what_follows_a_last_request_is_passed_over(url: str, last: Headers, version: str, behind: bytes) -> None:
+    """RFC 9112, 9.6: a 400 in place of the answer would say of a change that counted that it did not."""
+    whole = request("POST", INCREMENT, [JSON, *last], BY_5, version)
+    async with connect(url) as connection:
+        await connection.send(whole + behind)
+        assert (await connection.reply()).json["value"] == 5
+        assert await connection.rest() == b""
+    assert await count(url) == 1
 
 
 @pytest.mark.parametrize("path", [INCREMENT, "/", "/events", "/session/increment", "/nothing"])
@@ -347,3 +394,16 @@ async def test_half_a_request_counts_nothing(url: str, cut: int) -> None:
     async with connect(url) as connection:
         await connection.send(whole[:cut])
     assert await count(url) == 0
+
+
+EFFECTS = [("POST", INCREMENT), ("POST", "/session/increment"), ("POST", "/"), ("DELETE", "/counters/tickets")]
+
+
+@pytest.mark.parametrize(("method", "path"), EFFECTS)
+async def test_a_body_that_breaks_off_is_a_request_that_never_came(url: str, method: str, path: str) -> None:
+    """It is answered 400 for its framing, so nothing may have happened; also where no body is wanted."""
+    async with connect(url) as connection:
+        await connection.send(request(method, path, [JSON, CHUNKED], b"ZZ\r\n"))
+        assert (await connection.reply()).status == 400
+    metrics = (await ask(url, "GET", "/metrics")).body
+    assert b'quart_counter_changes_total{outcome="applied"} 0\n' in metrics
