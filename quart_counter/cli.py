@@ -84,9 +84,9 @@ def serve(with_redis: bool, config_file: str | None, **given: Any) -> None:
 
     Exit status: 0 it was stopped, 1 it could not go on, 2 it could not start.
     """
-    from quart_counter import serving
+    from quart_counter.serving import serve_command
 
-    sys.exit(asyncio.run(serving.serve(given, with_redis=with_redis, config_file=config_file)))
+    sys.exit(asyncio.run(serve_command.serve(given, with_redis=with_redis, config_file=config_file)))
 
 
 @main.group()

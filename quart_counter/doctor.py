@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from quart_counter.errors import ConfigurationError
-from quart_counter.serving import SHARED_BY, SURVIVES, without_secret
+from quart_counter.serving.serve_command import SHARED_BY, SURVIVES, without_secret
 from quart_counter.settings import MODES, load_settings, mode_of
 from quart_counter.stores import Guarantees, Limits, open_store
 

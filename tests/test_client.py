@@ -24,7 +24,7 @@ from quart_counter.client.wire import Try, call_for
 from quart_counter.counters import StoreAway
 from quart_counter.keys import new_key, share_of
 from quart_counter.model import MAX_VALUE, Change, NotApplied, OutcomeUnknown, Reading
-from quart_counter.server import Service
+from quart_counter.serving.service import Service
 from quart_counter.settings import load_settings
 
 # ------------------------------------------------------------------------------------------------ a scripted service

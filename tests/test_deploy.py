@@ -18,7 +18,7 @@ from servers import a_server_of_our_own, require_program
 
 import quart_counter
 from quart_counter.cli import main
-from quart_counter.server import LAST_ORDERS_S, SERVER
+from quart_counter.serving.service import LAST_ORDERS_S, SERVER
 from quart_counter.settings import PREFIX, Settings, load_settings
 from quart_counter.stores import open_store
 

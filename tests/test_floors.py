@@ -27,7 +27,7 @@ FLOORS: Mapping[str, int] = {
     "access.tokens": 0,
     "local": 0,
     "local.*": 0,
-    "siblings": 1,
+    "serving.siblings": 1,
     "stores.base": 1,
     "stores.ledger": 1,
     "stores.shelf": 1,
@@ -73,10 +73,11 @@ FLOORS: Mapping[str, int] = {
     "app": 4,
     "asgi": 4,
     "asgi.*": 4,
-    "listening": 4,
-    "server": 4,
-    "worker": 5,
-    "serving": 5,
+    "serving": 4,
+    "serving.listening": 4,
+    "serving.service": 4,
+    "serving.worker": 5,
+    "serving.serve_command": 5,
     "doctor": 5,
     "access.token_command": 5,
     "transfer.terminal": 5,
@@ -452,7 +453,7 @@ KEPT = {
     "stores.base": "",
     "local.redis": "import os\nfrom quart_counter.errors import ConfigurationError",
     "client": "import httpx",
-    "server": "import os\nos.environ",
+    "serving.service": "import os\nos.environ",
 }
 
 

@@ -101,7 +101,7 @@ def raised_in(file: Path) -> set[tuple[str, int]]:
     return found
 
 
-SERVICE = {"__main__.py", "cli.py", "race_options.py", "doctor.py", "server.py", "serving.py", "worker.py"}
+SERVICE = {"__main__.py", "cli.py", "race_options.py", "doctor.py"}
 LIBRARY = sorted({file for file in ROOT.glob("*.py") if file.name not in SERVICE} | {*(ROOT / "stores").glob("_*.py")})
 
 

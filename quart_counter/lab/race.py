@@ -17,7 +17,7 @@ from quart_counter.lab.checker import ANOMALIES, Verdict, check
 from quart_counter.lab.history import Operation, percentile_ms
 from quart_counter.lab.scope import narrower_scope
 from quart_counter.lab.steps import Step
-from quart_counter.server import Service
+from quart_counter.serving.service import Service
 from quart_counter.settings import MODES, Settings, load_settings
 
 SHARE: Final = 0.05  # of the answers must have come from each worker

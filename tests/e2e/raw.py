@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from quart_counter.asgi import hypercorn as by_hypercorn
 from quart_counter.asgi import uvicorn as by_uvicorn
-from quart_counter.server import SERVER
+from quart_counter.serving.service import SERVER
 
 PATIENCE_S = 15.0  # nothing here takes so long unless it hangs
 

@@ -18,7 +18,7 @@ from e2e.raw import ask
 from e2e.served import clean_environment, outcome
 from quart_counter.cli import main
 from quart_counter.local.process import free_port
-from quart_counter.server import SERVER
+from quart_counter.serving.service import SERVER
 
 TOML = Path(__file__).parents[2] / "hypercorn.toml"
 APP = "quart_counter:create_app()"

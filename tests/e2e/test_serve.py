@@ -14,7 +14,7 @@ from servers import a_server_of_our_own
 from e2e.raw import Connection, ask, connect, request
 from e2e.served import Served, alive, serve, started
 from quart_counter.local.process import LocalServer
-from quart_counter.worker import FAREWELL_S
+from quart_counter.serving.worker import FAREWELL_S
 
 INCREMENT = "/counters/tickets/increment"
 QUICK_S = 3.0  # a second for what is under way, and the end of Python on a busy machine
@@ -112,7 +112,7 @@ async def children(served: Served) -> list[int]:
         *("ps", "--ppid", str(served.process.pid), "-o", "pid=,args="), stdout=asyncio.subprocess.PIPE
     )
     lines, _ = await listing.communicate()
-    return [int(line.split()[0]) for line in lines.decode().splitlines() if "quart_counter.worker" in line]
+    return [int(line.split()[0]) for line in lines.decode().splitlines() if "quart_counter.serving.worker" in line]
 
 
 async def test_connections_to_other_workers_notice_nothing(own_redis: LocalServer) -> None:

@@ -90,7 +90,7 @@ def planted(name: str) -> Iterator[Bug]:
     start = asyncio.create_subprocess_exec
 
     async def start_planted(*command: str, **options: Any) -> asyncio.subprocess.Process:
-        if command[1:] == ("-m", "quart_counter.worker"):
+        if command[1:] == ("-m", "quart_counter.serving.worker"):
             command = (command[0], __file__, name)
         return await start(*command, **options)
 
@@ -101,6 +101,6 @@ def planted(name: str) -> Iterator[Bug]:
 
 if __name__ == "__main__":
     BUGS[sys.argv[1]].plant()
-    from quart_counter.worker import main
+    from quart_counter.serving.worker import main
 
     sys.exit(main())

@@ -19,7 +19,7 @@ from quart_counter.local.process import LocalServer
 from quart_counter.local.redis import private_redis
 from quart_counter.local.redis.cluster import PrivateCluster, private_cluster
 from quart_counter.local.redis.sentinel import PrivateSentinel, private_sentinel
-from quart_counter.server import Service
+from quart_counter.serving.service import Service
 from quart_counter.settings import load_settings
 from quart_counter.stores.manager.process import private_manager
 

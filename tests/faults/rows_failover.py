@@ -20,7 +20,7 @@ from quart_counter.local.process import LocalServer
 from quart_counter.local.redis.cluster import PrivateCluster
 from quart_counter.local.redis.resp import ask
 from quart_counter.local.redis.sentinel import PrivateSentinel
-from quart_counter.server import Service
+from quart_counter.serving.service import Service
 from quart_counter.settings import load_settings
 
 COUNTERS = 24

@@ -19,7 +19,7 @@ import pytest
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Applied, Change, NotApplied, OutcomeUnknown, Reading
-from quart_counter.serving import without_secret
+from quart_counter.serving.serve_command import without_secret
 from quart_counter.stores import Limits, StoreAway, open_store
 from quart_counter.stores.manager.process import KINDS, Numbers, RunningManager, private_manager
 from stores.contract import fresh
@@ -313,7 +313,7 @@ async def test_serve_starts_one_manager_for_its_workers_and_ends_all():
         assert not re.search(r"[0-9a-f]{32}", banner), "the key is shown to nobody"
         started = children(process.pid)
         assert sum("stores.manager" in line for line in started.values()) == 1
-        assert sum("quart_counter.worker" in line for line in started.values()) == 2
+        assert sum("quart_counter.serving.worker" in line for line in started.values()) == 2
         assert not re.search(r"[0-9a-f]{32}", "".join(started.values()))
         url = f"{address(said)}/counters/tickets/increment"
         answers = await asyncio.gather(*(asyncio.to_thread(post, url) for _ in range(100)))
@@ -329,7 +329,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_the_numbers_go_on():
         url = f"{address(said)}/counters/tickets/increment"
         assert [(await asyncio.to_thread(post, url))["value"] for _ in range(5)] == [1, 2, 3, 4, 5]
         before = children(process.pid)
-        os.kill(next(pid for pid, line in before.items() if "quart_counter.worker" in line), signal.SIGKILL)
+        os.kill(next(pid for pid, line in before.items() if "quart_counter.serving.worker" in line), signal.SIGKILL)
         await until(lambda: set(children(process.pid)) - set(before), within_s=20)
         assert (await asyncio.to_thread(post, url))["value"] == 6
         process.terminate()

@@ -14,7 +14,7 @@ from quart import Quart
 
 from quart_counter import create_app
 from quart_counter.model import Change, Reading
-from quart_counter.server import Service
+from quart_counter.serving.service import Service
 from quart_counter.settings import load_settings
 from quart_counter.stores import StoreAway
 from quart_counter.web import openapi, tally

@@ -13,7 +13,7 @@ from quart_counter.lab.demo import ways
 from quart_counter.lab.demo.board import Race
 from quart_counter.lab.demo.stage import CLIENTS, Busy, Stage
 from quart_counter.lab.exhibits.side_by_side import LONGEST_GAP_MS
-from quart_counter.listening import url_at
+from quart_counter.serving.listening import url_at
 from quart_counter.web import answers, parse, static
 from quart_counter.web.api import to_response
 from quart_counter.web.front import send_answer

@@ -1,4 +1,4 @@
-"""One worker process: a single-process ASGI server on the socket that `server.Service` listens on.
+"""One worker process: a single-process ASGI server on the socket that `service.Service` listens on.
 
 The parent writes one line of JSON to standard input, the order, and keeps the pipe open: when it closes, the parent is
 gone, and so the worker goes too. The worker answers on a pipe of its own with one line, ready or failed.

@@ -20,7 +20,7 @@ from hypercorn.config import Config
 
 from quart_counter import __version__
 from quart_counter.errors import ConfigurationError
-from quart_counter.server import SERVER, Service
+from quart_counter.serving.service import SERVER, Service
 from quart_counter.settings import MODES, Settings, load_settings
 from quart_counter.web import log
 

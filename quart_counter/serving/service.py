@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Self
 
 from quart_counter.errors import ConfigurationError
-from quart_counter.listening import listen, turn_away, url_of
+from quart_counter.serving.listening import listen, turn_away, url_of
 from quart_counter.settings import Settings
 from quart_counter.web import tally
 
@@ -215,7 +215,7 @@ async def _start(
     }
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "quart_counter.worker"),
+            *(sys.executable, "-m", "quart_counter.serving.worker"),
             stdin=asyncio.subprocess.PIPE,  # stays open: its end tells the worker that we are gone
             pass_fds=(listening.fileno(), tally_fd, write_fd),
             process_group=0,  # out of reach of the terminal's Ctrl-C, which we pass on ourselves
