@@ -18,7 +18,8 @@ from quart_counter.counters import Counters, StoreAway
 from quart_counter.errors import ConfigurationError
 from quart_counter.serving import siblings
 from quart_counter.sessions import Sessions
-from quart_counter.settings import MODES, PREFIX, Settings, load_settings
+from quart_counter.settings import PREFIX, Settings, load_settings
+from quart_counter.settings.modes import MODES
 from quart_counter.stores import Limits, Store, open_store
 from quart_counter.web import (
     answers,

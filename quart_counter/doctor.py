@@ -13,8 +13,10 @@ from typing import Any, Final, NamedTuple
 import click
 
 from quart_counter.errors import ConfigurationError
-from quart_counter.serving.serve_command import SHARED_BY, SURVIVES, without_secret
-from quart_counter.settings import MODES, load_settings, mode_of
+from quart_counter.serving.banner import SHARED_BY, SURVIVES
+from quart_counter.settings import load_settings
+from quart_counter.settings.modes import MODES, mode_of
+from quart_counter.settings.secret import without_secret
 from quart_counter.stores import Guarantees, Limits, open_store
 
 PATIENCE: Final = Limits(store_timeout_s=1.0, deadline_s=2.0)

@@ -19,7 +19,8 @@ from quart_counter import errors
 from quart_counter.app import BODY_TIMEOUT_S
 from quart_counter.cli import NOT_FLAGS, main
 from quart_counter.serving.service import SERVER
-from quart_counter.settings import MODES, PREFIX, Settings
+from quart_counter.settings import PREFIX, Settings
+from quart_counter.settings.modes import MODES
 from quart_counter.web import metrics, openapi, tally
 
 INTRODUCTION = """\

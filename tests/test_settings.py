@@ -6,7 +6,8 @@ import pytest
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import MAX_KEYS
-from quart_counter.settings import MODES, PREFIX, Settings, load_settings, mode_of, no_such_mode
+from quart_counter.settings import PREFIX, Settings, load_settings
+from quart_counter.settings.modes import MODES, mode_of, no_such_mode
 
 DEFAULTS = {
     "mode": "lock",

@@ -13,7 +13,8 @@ from quart_counter.access.rates import Rate, parse_rate
 from quart_counter.access.throttle import Throttle
 from quart_counter.access.tokens import Tokens
 from quart_counter.counters import Counters, StoreAway
-from quart_counter.settings import MODES, Settings
+from quart_counter.settings import Settings
+from quart_counter.settings.modes import MODES
 from quart_counter.web.access import Access
 from quart_counter.web.forwarded import Forwarded
 from quart_counter.web.limits import Limited

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from quart_counter.lab.proxy import Fault, FaultProxy
-from quart_counter.settings import MODES
+from quart_counter.settings.modes import MODES
 
 
 class BadLine(NamedTuple):

@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 from quart_counter.lab.backends import Backend, backend
 from quart_counter.lab.race import Entry, lab_settings
 from quart_counter.serving.service import Service
-from quart_counter.settings import MODES
+from quart_counter.settings.modes import MODES
 
 # The same at every start, as a service that is meant to last has it: with a new one every cookie would be void.
 SECRET_KEY: Final = "the lab's own, for a run of seconds on the loopback"

@@ -17,7 +17,7 @@ from quart_counter.lab.backends import BAD_LINES
 from quart_counter.lab.house import House
 from quart_counter.lab.price import Price, price_of
 from quart_counter.lab.race import Entry
-from quart_counter.settings import MODES
+from quart_counter.settings.modes import MODES
 
 COLUMNS: Final = ("scope", "right_1", "right_2", "worker_kill", "store_restart", "store_kill", "exactly_once")
 # On one machine nobody can tell a host's number from a network's: both are seen as shared by processes.

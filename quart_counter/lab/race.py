@@ -18,7 +18,8 @@ from quart_counter.lab.history import Operation, percentile_ms
 from quart_counter.lab.scope import narrower_scope
 from quart_counter.lab.steps import Step
 from quart_counter.serving.service import Service
-from quart_counter.settings import MODES, Settings, load_settings
+from quart_counter.settings import Settings, load_settings
+from quart_counter.settings.modes import MODES
 
 SHARE: Final = 0.05  # of the answers must have come from each worker
 

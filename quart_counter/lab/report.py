@@ -20,7 +20,7 @@ from quart_counter.lab.html.file import PageFile
 from quart_counter.lab.progress import Progress
 from quart_counter.lab.race import DEFAULT, Entry, Row, run
 from quart_counter.lab.race import entries as races
-from quart_counter.settings import MODES, no_such_mode
+from quart_counter.settings.modes import MODES, no_such_mode
 
 COLUMNS: Final = ("mode", "workers", "ok", "distinct", *ANOMALIES, "verdict", "expected", "p50_ms", "p99_ms")
 TITLES: Final = {

@@ -18,7 +18,7 @@ from quart_counter.lab.backends import BAD_LINES
 from quart_counter.lab.checker import check
 from quart_counter.lab.history import Operation
 from quart_counter.lab.house import House
-from quart_counter.settings import MODES
+from quart_counter.settings.modes import MODES
 
 SOME: Final = 3
 CROWD: Final = 10

@@ -1,9 +1,8 @@
-"""`quart-counter serve`: settings in, a running service, a banner that says what it promises, a true exit status."""
+"""`quart-counter serve`: settings in, a running service, a true exit status out."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 import time
 import tomllib
@@ -13,30 +12,17 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import click
 from hypercorn.config import Config
 
-from quart_counter import __version__
 from quart_counter.errors import ConfigurationError
+from quart_counter.serving.banner import banner
 from quart_counter.serving.service import SERVER, Service
-from quart_counter.settings import MODES, Settings, load_settings
+from quart_counter.settings import Settings, load_settings
+from quart_counter.settings.modes import MODES
 from quart_counter.web import log
-
-SHARED_BY: Final = {
-    "request": "nobody: it ends with the request",
-    "client": "the requests of one client",
-    "process": "one worker process, nobody else",
-    "host": "every worker on this machine",
-    "network": "every worker on every host that reaches this store",
-}
-SURVIVES: Final = {
-    "none": "nothing: the numbers end with the store",
-    "restart": "a clean restart of the store",
-    "crash": "a restart and a crash of the store (kill -9)",
-    "power_loss": "a restart, a crash and a power cut (as configured; not tested here)",
-}
 
 
 async def serve(given: Mapping[str, Any], *, with_redis: bool, config_file: str | None) -> int:
@@ -126,50 +112,6 @@ async def _stop(service: Service, how: signal.Signals, told: _Signals) -> None:
         await service.stop(signal.SIGINT)
     again.cancel()
     await stopping
-
-
-def banner(settings: Settings, service: Service) -> str:
-    """Say what is on, who shares the number and what it survives."""
-    promises = service.guarantees
-    workers = ", ".join(map(str, service.pids))
-    lines = [
-        f"quart-counter {__version__}  mode {settings.mode}: {MODES[settings.mode].summary}",
-        f"  listening on    {service.url}  (workers: {workers})",
-        f"  open to         {_open_to(settings)}",
-        f"  store           {without_secret(settings.url)}  {promises['server']}".rstrip(),
-        f"  number shared   by {SHARED_BY[promises['scope']]}",
-        f"  survives        {SURVIVES[promises['durable']]}",
-        *(f"  note            {note}" for note in promises["notes"]),
-        f"  try             curl -X POST {_token_of(settings)}{service.url}/counters/tickets/increment",
-        *([f"  demo            {service.url}/demo"] if settings.demo else []),
-    ]
-    return "\n".join(lines)
-
-
-def _open_to(settings: Settings) -> str:
-    if settings.tokens:
-        return "clients with a token"
-    return "whoever reaches it, without a token" if settings.open else "this machine, without a token"
-
-
-def _token_of(settings: Settings) -> str:
-    return '-H "Authorization: Bearer $TOKEN" ' if settings.tokens else ""
-
-
-def without_secret(url: str) -> str:
-    """Return `url` with its password hidden."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return f"{url.partition(':')[0]}:***"
-    if "@" in parts.path + parts.query + parts.fragment:  # cut off by / ? # in the password: who knows where
-        return f"{parts.scheme}:***"
-    netloc = parts.netloc
-    if parts.password is not None:
-        netloc = netloc.replace(f":{parts.password}@", ":***@")
-    query = re.sub(r"((?:^|&)[^=&]*pass[^=&]*=)[^&]*", r"\1***", parts.query, flags=re.IGNORECASE)
-    hidden = parts._replace(netloc=netloc, query=query)
-    return url if hidden == parts else urlunsplit(hidden)  # urlunsplit would write file:counters as file:///counters
 
 
 def _server_settings(config_file: str | None) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -24,7 +24,8 @@ from quart import Quart
 from quart_counter.app import create_app
 from quart_counter.asgi.loops import loop_factory
 from quart_counter.errors import ConfigurationError
-from quart_counter.settings import Settings, secrets_of
+from quart_counter.settings import Settings
+from quart_counter.settings.secret import secrets_of
 from quart_counter.web import front, log
 
 FAREWELL_S: Final = 0.25  # after SIGTERM answers say "connection: close" for so long, before the worker stops listening

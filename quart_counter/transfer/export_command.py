@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 import click
 
 from quart_counter.errors import ConfigurationError, InvalidChange, StoreAway
-from quart_counter.serving.serve_command import without_secret
+from quart_counter.settings.secret import without_secret
 from quart_counter.stores import open_store
 from quart_counter.transfer.moving import pages
 from quart_counter.transfer.rows import LONGEST_LINE, from_line, to_line

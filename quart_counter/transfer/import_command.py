@@ -13,7 +13,7 @@ from typing import BinaryIO, Final, NamedTuple
 import click
 
 from quart_counter.errors import ConfigurationError, InvalidChange, StoreAway
-from quart_counter.serving.serve_command import without_secret
+from quart_counter.settings.secret import without_secret
 from quart_counter.stores import Limits, open_store
 from quart_counter.transfer import from_file, from_sql
 from quart_counter.transfer.moving import FLUSH, Kept, Restoring

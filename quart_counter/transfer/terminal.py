@@ -14,7 +14,8 @@ from typing import Any
 import click
 
 from quart_counter.errors import ConfigurationError
-from quart_counter.settings import MODES, Settings, load_settings
+from quart_counter.settings import Settings, load_settings
+from quart_counter.settings.modes import MODES
 from quart_counter.stores import Limits
 from quart_counter.stores.base import path_of
 

@@ -18,7 +18,7 @@ from quart_counter.lab.exhibits.gate import Gate, ThreadGate
 from quart_counter.lab.exhibits.plain import Plain
 from quart_counter.lab.race import Entry, against, entries, lab_settings, run, running
 from quart_counter.model import Change, OutcomeUnknown
-from quart_counter.settings import MODES
+from quart_counter.settings.modes import MODES
 from quart_counter.stores.base import Limits, StoreAway
 
 TIMES = 3

@@ -21,7 +21,7 @@ from quart_counter.lab.matrix import COLUMNS, QUICK, Row, expected, measure, sta
 from quart_counter.lab.price import Price, price_of
 from quart_counter.local import redis
 from quart_counter.local.process import ServerMissing
-from quart_counter.settings import MODES
+from quart_counter.settings.modes import MODES
 from quart_counter.stores.memory import MemoryStore
 
 COMMAND = [sys.executable, "-m", "quart_counter", "matrix"]

@@ -18,7 +18,7 @@ from quart_counter.lab.race import DEFAULT, Entry, Row
 from quart_counter.lab.scope import narrower_scope
 from quart_counter.local import redis
 from quart_counter.local.process import ServerMissing
-from quart_counter.settings import MODES
+from quart_counter.settings.modes import MODES
 
 PROCESS = {"scope": "process", "atomic": True}
 

@@ -19,7 +19,7 @@ import pytest
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Applied, Change, NotApplied, OutcomeUnknown, Reading
-from quart_counter.serving.serve_command import without_secret
+from quart_counter.settings.secret import without_secret
 from quart_counter.stores import Limits, StoreAway, open_store
 from quart_counter.stores.manager.process import KINDS, Numbers, RunningManager, private_manager
 from stores.contract import fresh

@@ -5,7 +5,7 @@ from servers import require
 
 from quart_counter import create_app
 from quart_counter.lab.backends import backend
-from quart_counter.settings import MODES
+from quart_counter.settings.modes import MODES
 from quart_counter.web import session
 from web.faces import assert_problem, by_client
 

@@ -15,7 +15,8 @@ from quart_counter.errors import ConfigurationError
 from quart_counter.lab.demo import page, ways
 from quart_counter.lab.demo.stage import Stage
 from quart_counter.lab.exhibits.side_by_side import SideBySide
-from quart_counter.settings import MODES, Settings
+from quart_counter.settings import Settings
+from quart_counter.settings.modes import MODES
 
 
 def mount(app: Quart, inner: Any, settings: Settings) -> Any:

@@ -17,7 +17,7 @@ from quart_counter.counters import Counters
 from quart_counter.lab import exhibits
 from quart_counter.lab.exhibits.gate import gap_s
 from quart_counter.lab.witness import WORKER
-from quart_counter.settings import MODES
+from quart_counter.settings.modes import MODES
 from quart_counter.stores import Limits, Store, open_store
 from quart_counter.web import api
 from quart_counter.web.front import send_answer
