@@ -17,7 +17,8 @@ import click
 import quart_counter
 from quart_counter import errors
 from quart_counter.app import BODY_TIMEOUT_S
-from quart_counter.cli import NOT_FLAGS, main
+from quart_counter.cli import main
+from quart_counter.cli.settings_options import NOT_FLAGS
 from quart_counter.serving.service import SERVER
 from quart_counter.settings import PREFIX, Settings
 from quart_counter.settings.modes import MODES

@@ -5,19 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from quart_counter import __version__, race_options
+from quart_counter import __version__
+from quart_counter.cli import race_options, settings_options
 from quart_counter.errors import ConfigurationError
-from quart_counter.settings import Settings
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-NOT_FLAGS = {"secret_key": "a flag would show it to everybody in ps", "lab": "the lab sets it"}
 
 
 class _Group(click.Group):
@@ -53,23 +47,8 @@ def main(ctx: click.Context) -> None:
         ctx.color = False
 
 
-def _settings_options(command: Command) -> Command:
-    """One option for each setting of the table; the flag beats QUART_COUNTER_<NAME>, which beats the default."""
-    for one in reversed(fields(Settings)):
-        if one.name in NOT_FLAGS:
-            continue
-        shown = f"{one.metadata['help']}  [default: {one.default!s}]" if one.default != "" else one.metadata["help"]
-        kind: dict[str, Any] = {"type": type(one.default)}
-        if isinstance(one.default, bool):
-            kind = {"is_flag": True, "default": None}
-        elif one.name == "mode":
-            kind = {"metavar": "MODE"}
-        command = click.option(f"--{one.name.replace('_', '-')}", one.name, help=shown, **kind)(command)
-    return command
-
-
 @main.command()
-@_settings_options
+@settings_options.every_setting
 @click.option("--with-redis", is_flag=True, help="start a private Redis for this run, and count in it")
 @click.option("--config", "config_file", type=click.Path(), help="a Hypercorn TOML file for the server's own settings")
 def serve(with_redis: bool, config_file: str | None, **given: Any) -> None:
@@ -197,9 +176,9 @@ def doctor(modes: tuple[str, ...], urls: tuple[str, ...], as_json: bool) -> None
 
     Exit status: 0 all of them can be used, 2 one cannot.
     """
-    from quart_counter import doctor as room
+    from quart_counter.cli import doctor_command
 
-    sys.exit(room.doctor(modes, urls, as_json=as_json))
+    sys.exit(doctor_command.doctor(modes, urls, as_json=as_json))
 
 
 @main.command("export")
