@@ -11,7 +11,7 @@ from typing import Final
 
 from quart_counter.client.flights import Ask, Claim, Delivery, Folded, Number, reading
 from quart_counter.client.sending import Sender
-from quart_counter.combiner import Combiner
+from quart_counter.counters.combiner import Combiner
 from quart_counter.model import Applied, NotApplied, OutcomeUnknown, Refused
 
 MAX_SHARE: Final = 4096  # callers in one request: to the service it is one change, however many they are

@@ -7,8 +7,8 @@ from typing import Final
 from quart import Blueprint, Response, request, session
 
 from quart_counter.counters import Counters
+from quart_counter.counters.sessions import Sessions
 from quart_counter.model import Applied, Change
-from quart_counter.sessions import Sessions
 from quart_counter.web import answers, parse
 from quart_counter.web.api import to_response
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 from unittest import mock
 
-from quart_counter.combiner import Combiner
+from quart_counter.counters.combiner import Combiner
 from quart_counter.model import Applied, Change, NotApplied, Outcome, OutcomeUnknown, Reading, Refused
 from quart_counter.stores import memory, redis, sqlite
 from quart_counter.stores.redis import RedisStore

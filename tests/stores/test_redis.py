@@ -15,8 +15,8 @@ from redis.exceptions import ResponseError
 from servers import a_server_of_our_own
 
 from quart_counter import errors
-from quart_counter.combiner import Statistics
 from quart_counter.counters import Counters
+from quart_counter.counters.combiner import Statistics
 from quart_counter.errors import ConfigurationError
 from quart_counter.local.process import LocalServer, free_port
 from quart_counter.model import MAX_VALUE, Applied, Change, NotApplied, OutcomeUnknown, Reading, fold

@@ -8,8 +8,8 @@ from quart import Quart
 
 from quart_counter import create_app
 from quart_counter.counters import Counters
+from quart_counter.counters.sessions import PREFIX, Sessions
 from quart_counter.model import Change
-from quart_counter.sessions import PREFIX, Sessions
 from quart_counter.stores.memory import MemoryStore
 
 

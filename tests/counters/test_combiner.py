@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from quart_counter.combiner import MAX_BATCH, Combiner, Lanes, Statistics
+from quart_counter.counters.combiner import MAX_BATCH, Combiner, Lanes, Statistics
 
 
 class Flush:

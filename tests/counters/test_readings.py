@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from quart_counter.counters.readings import Readings
 from quart_counter.model import Reading
-from quart_counter.readings import Readings
 from quart_counter.stores.base import AT_ONCE, StoreAway
 
 

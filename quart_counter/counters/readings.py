@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
-from quart_counter.combiner import Combiner, Lanes
+from quart_counter.counters.combiner import Combiner, Lanes
 from quart_counter.errors import StoreAway
 from quart_counter.model import Reading
 from quart_counter.stores.base import AT_ONCE, HasLanes, Store, read_many

@@ -11,8 +11,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from quart_counter import errors, keys
-from quart_counter.combiner import Combiner, Lanes, Statistics
-from quart_counter.errands import Errands
+from quart_counter.counters.combiner import Combiner, Lanes, Statistics
+from quart_counter.counters.errands import Errands
+from quart_counter.counters.readings import Readings
 from quart_counter.model import (
     Applied,
     Change,
@@ -24,7 +25,6 @@ from quart_counter.model import (
     check_change,
     check_name,
 )
-from quart_counter.readings import Readings
 from quart_counter.stores.base import Guarantees, HasLanes, Limits, Store, StoreAway, read_many
 
 Returned = TypeVar("Returned")

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from quart_counter import errors
-from quart_counter.combiner import Statistics
 from quart_counter.counters import Counters, explain
+from quart_counter.counters.combiner import Statistics
 from quart_counter.keys import new_key, share_of
 from quart_counter.model import Applied, Change, NotApplied, OutcomeUnknown, Reading, Refused
 from quart_counter.stores.base import Guarantees, StoreAway
