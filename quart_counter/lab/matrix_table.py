@@ -146,8 +146,8 @@ def _remarks(rows: Sequence[Row]) -> Iterator[str]:
 
 def _footnotes(rows: Sequence[Row]) -> Iterator[str]:
     yield (
-        "[1] as declared. Measured is who saw whose number, with two clients and two workers of one machine, where a "
-        "host's number and a network's look alike: shared by processes."
+        "[1] as declared. Measured is whether two clients, and two workers, see one number; on one machine a host's "
+        "and a network's look alike: shared by processes."
     )
     own = [row.mode for row in rows if MODES[row.mode].per_client]
     if own:
@@ -159,8 +159,8 @@ def _footnotes(rows: Sequence[Row]) -> Iterator[str]:
         "[2] a store that lives in the worker ends with it: its restart and its kill are the worker's." + _power(rows)
     )
     yield (
-        f"[3] one worker, {CONNECTIONS} connections, client and server on the same cores: only the ratios travel. Told "
-        "only of what counts right."
+        f"[3] one worker, {CONNECTIONS} connections, client and server on the same cores: only the ratios travel. Only "
+        "for what counts right."
     )
     for mode in BAD_LINES:
         if any(row.mode == mode for row in rows):

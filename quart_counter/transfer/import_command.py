@@ -132,7 +132,8 @@ class _Import:
 
 def _sentence(kept: Kept) -> str:
     row, value, version = kept
-    return f"kept {row.name}: it is at {value} (version {version}) there, and {row.value} (version {row.version}) here"
+    there, here = f"{value} (version {version})", f"{row.value} (version {row.version})"
+    return f"kept {row.name}: it is at {there} in the store, and {here} in what is imported"
 
 
 def _opened(source: Wanted, limits: Limits) -> tuple[Batches, int | None]:

@@ -84,7 +84,7 @@ def test_what_is_there_is_kept_and_told():
     again = run("import", "-", *STORE, lines=lines([ROWS[0], ROWS[1]._replace(value=7), Row("new", 1, 1)]))
     assert again.exit_code == 1
     assert again.stdout.endswith(": 1 new, 1 there already, 1 kept\n")
-    assert "kept tickets: it is at 1000 (version 3) there, and 7 (version 3) here" in again.stderr
+    assert "kept tickets: it is at 1000 (version 3) in the store, and 7 (version 3) in what is imported" in again.stderr
     assert "1 counter kept unchanged: --replace overwrites." in again.stderr
     assert b'"name":"tickets","value":1000,' in run("export", *STORE).stdout_bytes
 
