@@ -155,7 +155,8 @@ def _behind_its_doors(app: Quart, counters: Counters, guard: Guard, tally: Tally
         from quart_counter.lab import demo
 
         inner = demo.mount(app, inner, settings)
-    inner = metrics.Requests(front.Front(guard.in_front_of(inner)), tally)
+    door = front.Front(guard.in_front_of(inner), any_host=bool(settings.tokens or settings.open))
+    inner = metrics.Requests(door, tally)
     if settings.log == "json":
         inner = log.Log(inner, log.standard_output())
     if settings.lab:

@@ -40,22 +40,21 @@ def listen(settings: Settings, backlog: int) -> socket.socket:
 
 def _check_exposed(settings: Settings, address: str) -> None:
     """Raise ConfigurationError unless a service that others reach asks them who they are, or is open on purpose."""
-    if ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+    if not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+        exposed = f"{settings.bind} can be reached from other machines"
+    elif settings.proxies:
+        exposed = f"proxies is {settings.proxies}, so others are let in to {settings.bind}"
+    else:
         return
     if settings.demo:
-        raise ConfigurationError(
-            f"{settings.bind} can be reached from other machines, and the demo is for this one alone: leave out --bind"
-        )
+        raise ConfigurationError(f"{exposed}, and the demo is for this one alone: leave out --bind and --proxies")
     if not settings.tokens and not settings.open:
         raise ConfigurationError(
-            f"{settings.bind} can be reached from other machines, and without tokens whoever reaches it may do all: "
+            f"{exposed}, and without tokens whoever reaches it may do all: "
             "give --tokens FILE (quart-counter token new --scope admin makes a first one), or say --open"
         )
     if not settings.secret_key:
-        raise ConfigurationError(
-            f"{settings.bind} can be reached from other machines, and there is no secret_key to sign their cookies: "
-            f"{NEW_SECRET}"
-        )
+        raise ConfigurationError(f"{exposed}, and there is no secret_key to sign their cookies: {NEW_SECRET}")
 
 
 def url_of(listening: socket.socket, *, tls: bool) -> str:

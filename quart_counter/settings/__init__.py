@@ -38,7 +38,7 @@ class Settings:
     workers: int = _setting(1, "worker processes; more than one needs a mode whose numbers are shared")
     bind: str = _setting("127.0.0.1:8000", "address to listen on, HOST:PORT; port 0 takes a free one")
     tokens: str = _setting("", "who may do what: a file made with quart-counter token new, or its lines themselves")
-    open: bool = _setting(False, "listen beyond this machine without tokens: whoever reaches the service may do all")
+    open: bool = _setting(False, "serve others, and under any name, without tokens: whoever reaches it may do all")
     proxies: int = _setting(0, "proxies in front; so many X-Forwarded-For and -Proto, from the right, are believed")
     secret_key: str = _setting(
         "", f"signs cookies, {MIN_SECRET} bytes or more; empty: a new one at each start, and old cookies count no more"

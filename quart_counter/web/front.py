@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from quart_counter.model import Change, OutcomeUnknown
-from quart_counter.web import parse
+from quart_counter.web import hosts, parse
 from quart_counter.web.answers import Answer, Problem, outcome, problem
 from quart_counter.web.scope import raw_path
 
@@ -21,10 +21,10 @@ HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|%b(\.%b)*\.?)?(:[0-9]{0,5})?" % 
 
 
 class Front:
-    """ASGI middleware."""
+    """ASGI middleware. `any_host` unless the service may answer to names that lead nowhere else alone; see `hosts`."""
 
-    def __init__(self, app: Any) -> None:
-        self._app = app
+    def __init__(self, app: Any, *, any_host: bool) -> None:
+        self._app, self._any_host = app, any_host
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request that must not go further, or pass it on."""
@@ -32,7 +32,7 @@ class Front:
             return await send({"type": "websocket.close"})  # type: ignore[no-any-return]
         if scope["type"] != "http":
             return await self._app(scope, receive, send)  # type: ignore[no-any-return]
-        refusal = _refusal(scope)
+        refusal = _refusal(scope, self._any_host)
         if refusal is not None:
             return await send_answer(send, refusal)
         if not scope.get("raw_path", b"/").startswith((b"/", b"*")):
@@ -46,7 +46,7 @@ def _in_origin_form(scope: Any) -> Any:
     return {**scope, "raw_path": path, "path": unquote(path)}
 
 
-def _refusal(scope: Any) -> Answer | None:
+def _refusal(scope: Any, any_host: bool) -> Answer | None:
     size, words, coding, host = 0, [], b"chunked", b""
     for word, value in scope["headers"]:
         size += len(word) + len(value)
@@ -62,6 +62,8 @@ def _refusal(scope: Any) -> Answer | None:
         return _closing(501, "The only Transfer-Encoding that is known here is chunked.")
     if words.count(b"host") > 1 or not _is_host(host):
         return _closing(400, "Send one Host: a name or an address, and a port.")
+    if not any_host and not hosts.leads_here(host):
+        return hosts.misdirected()
     if scope["http_version"] >= "2" and scope["scheme"] == "http":
         return _closing(400, "HTTP/2 without TLS is not served here; use HTTP/1.1.")
     if size > MAX_HEADERS:

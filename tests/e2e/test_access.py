@@ -19,6 +19,7 @@ WHO = ("none", "wrong", "expired", "read-only", "other prefix", "admin", "anothe
 STRANGERS = WHO[:3]
 FORM = (("Content-Type", "application/x-www-form-urlencoded"),)
 JSON = (("Content-Type", "application/json"),)
+SECRET = {"QUART_COUNTER_SECRET_KEY": "good for sixteen bytes"}
 
 
 class Row(NamedTuple):
@@ -265,6 +266,9 @@ async def test_a_token_in_a_file_of_its_owner_alone(tmp_path: Path) -> None:
         (["--bind", "0.0.0.0:0"], "give --tokens FILE"),
         (["--bind", "[::]:0"], "give --tokens FILE"),
         (["--bind", "0.0.0.0:0", "--open"], "no secret_key"),
+        (["--bind", "127.0.0.1:0", "--proxies", "1"], "give --tokens FILE"),
+        (["--bind", "127.0.0.1:0", "--proxies", "1", "--open"], "no secret_key"),
+        (["--bind", "127.0.0.1:0", "--proxies", "1", "--demo"], "the demo is for this one alone"),
         (["--tokens", "/nonexistent"], "cannot be read"),
         (["--tokens", "id=a sha256=x scope=read"], "sha256 must be 64"),
     ],
@@ -277,19 +281,19 @@ async def test_what_does_not_start(arguments: list[str], sentence: str) -> None:
 
 
 async def test_open_when_it_is_said_out_loud() -> None:
-    async with started(
-        "serve", "--bind", "0.0.0.0:0", "--open", QUART_COUNTER_SECRET_KEY="good for sixteen bytes"
-    ) as served:
+    async with started("serve", "--bind", "0.0.0.0:0", "--open", **SECRET) as served:
         assert await served.says("open to +whoever reaches it, without a token")
         url = (await served.says(r"listening on\s+(http://\S+)"))[1].replace("0.0.0.0", "127.0.0.1")
         assert (await ask(url, "POST", "/counters/tickets/increment")).json["value"] == 1
+        by_name = await ask(url, "POST", "/counters/tickets/increment", [("Host", "counters.example.org")])
+        assert by_name.json["value"] == 2
 
 
 # Cookies
 
 
 async def test_cookies_are_secure_behind_a_proxy_that_says_so() -> None:
-    async with serve("--proxies", "1") as served:
+    async with serve("--proxies", "1", "--open", **SECRET) as served:
         for scheme, secure in (
             ("https", True),
             ("http", False),

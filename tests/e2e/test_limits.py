@@ -45,7 +45,8 @@ async def test_a_rate_holds_over_all_workers_and_says_when_to_come_again() -> No
 
 
 async def test_behind_a_proxy_each_client_has_its_own() -> None:
-    async with serve("--proxies", "1", "--rate", "2/1h") as served:
+    secret = {"QUART_COUNTER_SECRET_KEY": "good for sixteen bytes"}
+    async with serve("--proxies", "1", "--open", "--rate", "2/1h", **secret) as served:
         for address, others in (("192.0.2.1", "192.0.2.1"), ("2001:db8::1", "2001:db8::ffff")):
             asked = [("X-Forwarded-For", f"made up, {one}") for one in (address, others, others)]
             assert [(await ask(served.url, *INCREMENT, [one])).status for one in asked] == [200, 200, 429]

@@ -37,7 +37,8 @@ def requests_in(served: Served) -> list[dict[str, Any]]:
 
 async def test_a_line_tells_who_asked_for_what_and_how_it_went() -> None:
     token, known = new_token(["increment"], id="shop")
-    async with serve("--log", "json", "--proxies", "1", QUART_COUNTER_TOKENS=known.line()) as served:
+    environ = {"QUART_COUNTER_TOKENS": known.line(), "QUART_COUNTER_SECRET_KEY": "good for sixteen bytes"}
+    async with serve("--log", "json", "--proxies", "1", **environ) as served:
         bearer = [("Authorization", f"Bearer {token}"), ("X-Forwarded-For", "made up, 192.0.2.7")]
         reply = await ask(served.url, *INCREMENT, [*bearer, ("X-Request-Id", "order-17.a")])
         assert (reply.status, reply.header("x-request-id")) == (200, "order-17.a")

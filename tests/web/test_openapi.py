@@ -314,6 +314,7 @@ async def test_what_any_path_can_answer(app: Quart, face: Face) -> None:
     for path in DOCUMENT["paths"]:
         conforms(responses["MethodNotAllowed"], await face("PATCH", filled(path)), 405)
         conforms(responses["TooLong"], await face("GET", f"{filled(path)}?{'x' * 9000}"), 414)
+        conforms(responses["Misdirected"], await face("GET", filled(path), [("Host", "evil.example")]), 421)
         conforms(responses["NotImplemented"], await face("GET", filled(path), [("Transfer-Encoding", "gzip")]), 501)
     async with by_client(create_app(mode="lock", tokens=READER[1].line())) as guarded:
         conforms(responses["Stranger"], await guarded("GET", "/counters"), 401)

@@ -118,7 +118,7 @@ async def test_who_leaves_in_the_middle_of_a_body_has_not_asked(both: Both) -> N
     for url in both.urls:
         async with connect(url) as connection:
             await connection.send(
-                f"POST {INCREMENT} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n".encode() + b'{"by"'
+                f"POST {INCREMENT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n".encode() + b'{"by"'
             )
     assert (await both.ask("GET", "/counters/tickets")).json == before
 

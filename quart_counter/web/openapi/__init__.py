@@ -33,7 +33,12 @@ HEADERS: Final = {
 OUTCOMES: Final = (
     ("applied", "200", "It did. The answer carries the new value and version.", "no need"),
     ("refused", "409, 412, 422", "A rule said no: a bound, the cap, the version, a key used before.", "by decision"),
-    ("bad input", "400, 403, 408, 413, 414, 415, 422, 431, 501", "Turned away before any effect.", "after mending"),
+    (
+        "bad input",
+        "400, 403, 408, 413, 414, 415, 421, 422, 431, 501",
+        "Turned away before any effect.",
+        "after mending",
+    ),
     ("no right", "401, 403", "No token that is in force, or one for other things.", "with another token"),
     ("not applied", "429, 503", "It did not happen and will not.", "yes, it is safe; after Retry-After"),
     ("unknown", "504", "It may have happened.", "only with the same key"),
@@ -170,6 +175,7 @@ def _anywhere() -> Document:
         ),
         "NotFound": _alone(404, [Case("there is nothing at this path", problem_not_found())]),
         "TooLong": _alone(414, [cases.TARGET]),
+        "Misdirected": _alone(421, [cases.MISDIRECTED]),
         "NotImplemented": _alone(501, [cases.CODING]),
         "MethodNotAllowed": _alone(405, [Case("the path does not have this method", allow)]),
         "TooMany": _alone(

@@ -9,7 +9,7 @@ from quart_counter.counters import NO_KEYS
 from quart_counter.errors import InvalidChange, InvalidKey
 from quart_counter.keys import check_age
 from quart_counter.model import MAX_VALUE, Applied, Change, NotApplied, OutcomeUnknown, Refused, check_change
-from quart_counter.web import answers, parse
+from quart_counter.web import answers, hosts, parse
 from quart_counter.web.answers import Answer, Problem, problem
 from quart_counter.web.api import problem_not_found
 from quart_counter.web.front import MAX_HEADERS, MAX_TARGET
@@ -70,6 +70,7 @@ TARGET: Final = Case(
     f"path and query are longer than {MAX_TARGET} bytes",
     problem(414, f"Path and query are longer than {MAX_TARGET} bytes."),
 )
+MISDIRECTED: Final = Case("there are no tokens, and the Host is neither localhost nor an address", hosts.misdirected())
 CODING: Final = Case(
     "the body has a Transfer-Encoding other than chunked",
     problem(501, "The only Transfer-Encoding that is known here is chunked."),
