@@ -55,7 +55,7 @@ class _Export:
                 async for rows in pages(store, self._limits, after):
                     out.write(b"".join(map(to_line, rows)))
                     self.count += len(rows)
-                    progress.went(len(rows), self.count)
+                    progress.moved(len(rows), self.count)
         where = f" to {self._file}" if self._file != "-" else ""
         more = f" behind {after}" if after else ""
         self.summary = (

@@ -106,7 +106,7 @@ class _Import:
                 async for rows, steps in batches:
                     for start in range(0, len(rows), FLUSH):
                         await restoring.flush(rows[start : start + FLUSH])
-                    progress.went(steps, restoring.settled)
+                    progress.moved(steps, restoring.settled)
 
     @property
     def summary(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import click
-
+from quart_counter.cli.bar import Bar
 from quart_counter.errors import ConfigurationError
 from quart_counter.settings import Settings, load_settings
 from quart_counter.settings.modes import MODES
@@ -46,32 +44,17 @@ def must_exist(url: str) -> None:
         raise ConfigurationError(f"{path} is not there, so there is nothing to export: name another with --url")
 
 
-class Progress:
-    """A bar on a terminal's standard error; nothing where there is no terminal. Without a length it shows the count."""
+class Progress(Bar):
+    """A bar that counts counters, and the time they take. Without a length it shows the count alone."""
 
     def __init__(self, label: str, length: int | None, *, hidden: bool = False) -> None:
         self._count, self._since = 0, time.monotonic()
-        self._bar: Any = click.progressbar(
-            None if length is not None else (None for _ in ()),
-            length=length,
-            label=label,
-            file=sys.stderr,
-            hidden=hidden or not sys.stderr.isatty(),
-            show_eta=length is not None,
-            item_show_func=lambda _: counted(self._count),
-        )
+        super().__init__(label, length, lambda: counted(self._count), hidden=hidden, eta=True)
 
-    def __enter__(self) -> Progress:
-        self._bar.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._bar.__exit__(*error)
-
-    def went(self, steps: int, count: int) -> None:
+    def moved(self, steps: int, count: int) -> None:
         """Show that the bar is `steps` further on, with `count` counters done by now."""
         self._count = count
-        self._bar.update(steps, count)
+        self.went(steps)
 
     @property
     def elapsed_s(self) -> float:
