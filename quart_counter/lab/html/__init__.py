@@ -12,7 +12,7 @@ id}) is used where it has them. The rooms, from the data to the page:
     plots     how long each took, and how many were under way
     words     what is said of it in sentences
     setting   where it ran, and the command to repeat it
-    page      puts them into report.html, with report.css and report.js inside
+    page      puts them into report.html, with its styles and report.js inside
 """
 
 from quart_counter.lab.html.page import page

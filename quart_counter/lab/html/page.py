@@ -1,10 +1,10 @@
-"""Puts the parts into one page: report.html, with report.css and report.js inside, and leave for nothing else."""
+"""Puts the parts into one page: report.html, with its styles and report.js inside, and leave for nothing else."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -22,6 +22,8 @@ from quart_counter.lab.html.plots import ACROSS, COLUMNS, UP, Latency, Overlap, 
 from quart_counter.lab.lanes import elapsed
 
 ROOM: Final = Path(__file__).parent
+STYLES: Final = (ROOM.parents[1] / "web/static/dispenser.css", ROOM / "report.css")
+SCRIPTS: Final = (ROOM / "report.js",)
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def page(
     """
     given = chain(commands, repeat(()))
     sheets = [Sheet(row, number, command) for number, (row, command) in enumerate(zip(rows, given, strict=False), 1)]
-    style, script = _inside("report.css"), _inside("report.js")
+    style, script = _inside(STYLES), _inside(SCRIPTS)
     template = _templates().get_template("report.html")
     return template.render(
         sheets=sheets,
@@ -148,9 +150,9 @@ def _templates() -> Environment:
     return templates
 
 
-def _inside(name: str) -> str:
+def _inside(files: Iterable[Path]) -> str:
     """What goes between the tags, to the letter: its hash is in the page's policy."""
-    return f"\n{(ROOM / name).read_text(encoding='utf-8')}"
+    return "\n".join(["", *(file.read_text(encoding="utf-8") for file in files)])
 
 
 def _policy(style: str, script: str) -> str:
