@@ -150,7 +150,7 @@ def _behind_its_doors(app: Quart, counters: Counters, guard: Guard, tally: Tally
     inner: Any = app.asgi_app
     if not MODES[settings.mode].in_context:
         inner = shortcut.Shortcut(inner, counters, guard.places, body_timeout_s=BODY_TIMEOUT_S, logger=app.logger)
-    inner = _live(app, live.Live(inner, counters, page.COUNTER, most=settings.max_streams))
+    inner = _live(app, live.Live(inner, counters, page.COUNTER, guard.in_force, most=settings.max_streams))
     if settings.demo:
         from quart_counter.lab import demo
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from quart_counter.access.places import Places
 from quart_counter.access.rates import Rate, parse_rate
 from quart_counter.access.throttle import Throttle
-from quart_counter.access.tokens import Tokens
+from quart_counter.access.tokens import Credential, Tokens
 from quart_counter.counters import Counters, StoreAway
 from quart_counter.settings import Settings
 from quart_counter.settings.modes import MODES
@@ -34,6 +34,10 @@ class Guard:
         self.places: Places | None = None  # who says whether another counter may be begun
         if counts_right and (settings.max_names or self._tokens):
             self.places = Places(counters, most=settings.max_names, deadline_s=settings.deadline_s)
+
+    def in_force(self, credential: Credential | None) -> bool:
+        """Whether a client that was let in would be let in again: asked by whoever answers for long."""
+        return self._tokens is None or credential is None or self._tokens.in_force(credential)
 
     def in_front_of(self, app: Any) -> Any:
         """Return the app with its guards; who it is comes before how often."""

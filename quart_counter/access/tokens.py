@@ -31,6 +31,8 @@ _HASH: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _PREFIX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,63}", re.ASCII)
 _LIFE: Final = re.compile(r"([1-9][0-9]{0,5})([mhd])", re.ASCII)
 _SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
+_TOKEN: Final = re.compile(r"qc_[\w-]{16}", re.ASCII)
+_MAKE_ONE: Final = "quart-counter token new --scope admin makes one"
 _log: Final = logging.getLogger(__name__)
 
 
@@ -52,6 +54,10 @@ class Credential:
     def has(self, scope: str) -> bool:
         """Whether it carries this scope; admin carries them all."""
         return scope in self.scope or "admin" in self.scope
+
+    def is_over(self) -> bool:
+        """Whether its time is over."""
+        return self.expires is not None and self.expires <= time.time()
 
     def reaches(self, name: str) -> bool:
         """Whether this counter's name is one of its own."""
@@ -81,21 +87,23 @@ _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 class Tokens:
     """The tokens in force. `source` is a file's path, or the lines themselves, parted by line ends or semicolons.
 
-    A file is looked at again when it changes, so a token is revoked without a restart. One that cannot be used any more
-    is told in the log, and the tokens read last stay in force: a slip of the pen locks nobody out, and opens nothing.
-    Raises ConfigurationError when there is none to begin with.
+    A file is looked at again when it changes, so a token is revoked without a restart; one without a line means nobody.
+    One that cannot be used any more is told in the log, and the tokens read last stay in force: a slip of the pen locks
+    nobody out, and opens nothing. Raises ConfigurationError when there is nothing to be used to begin with.
     """
 
     def __init__(self, source: str) -> None:
-        if source.startswith("qc_"):  # and not quoted
+        if _TOKEN.search(source):  # and not quoted
             raise ConfigurationError(
-                "tokens is a token itself: give the file that quart-counter token new --file wrote"
+                "tokens holds a token itself: give the file that quart-counter token new --file wrote"
             )
         self._file = None if "sha256=" in source else source
         self._seen: tuple[int, ...] | None = None
         self._look_at = 0.0
         if self._file is None:
             self._by_hash = _parse("tokens", re.split(r"[\n;]", source))
+            if not self._by_hash:
+                raise ConfigurationError(f"tokens holds no token: {_MAKE_ONE}")
             return
         self._by_hash = {}
         self._read(self._file)
@@ -104,9 +112,12 @@ class Tokens:
         """Return the credential of a token; None for one that nobody has, or whose time is over."""
         self._look_again()
         found = self._by_hash.get(hash_of(token))
-        if found is None or (found.expires is not None and found.expires <= time.time()):
-            return None
-        return found
+        return None if found is None or found.is_over() else found
+
+    def in_force(self, found: Credential) -> bool:
+        """Whether a credential that was found some time ago would be found again, word for word."""
+        self._look_again()
+        return self._by_hash.get(found.sha256) == found and not found.is_over()
 
     def _look_again(self) -> None:
         now = time.monotonic()
@@ -127,6 +138,8 @@ class Tokens:
             self._seen = seen
             with open(path, encoding="utf-8") as file:
                 self._by_hash = _parse(path, file)
+            if not self._by_hash:
+                _log.warning("tokens: %s holds no token, so nobody is let in: %s", path, _MAKE_ONE)
         except OSError as error:
             if self._seen == ():
                 return  # told once
@@ -178,8 +191,6 @@ def _parse(source: str, lines: Iterable[str]) -> Mapping[str, Credential]:
         if one.sha256 in found:
             raise ConfigurationError(f"{where}: this sha256 is there twice")
         found[one.sha256] = one
-    if not found:
-        raise ConfigurationError(f"{source} holds no token: quart-counter token new --scope admin makes one")
     return found
 
 

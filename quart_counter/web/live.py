@@ -13,20 +13,23 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 from quart_counter.counters import Counters, StoreAway
 from quart_counter.model import Reading
 from quart_counter.web import answers, parse
 from quart_counter.web.front import send_answer
-from quart_counter.web.scope import raw_path
+from quart_counter.web.scope import CREDENTIAL, raw_path
 from quart_counter.web.streams import HEAD, Streams, event, last_event_id
 
 PATH: Final = b"/events"
 LOOK_EVERY_S: Final = 0.2
 VERSION: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
+
+InForce = Callable[[Any], bool]  # whether the credential of a request is one still
 
 AWAY: Final = event("the store does not answer", kind="away")
 
@@ -34,8 +37,8 @@ AWAY: Final = event("the store does not answer", kind="away")
 class Live:
     """ASGI middleware, beside Quart and not in it: a stream is open for long, and costs less so."""
 
-    def __init__(self, app: Any, counters: Counters, name: str, *, most: int) -> None:
-        self._app, self._most = app, most
+    def __init__(self, app: Any, counters: Counters, name: str, in_force: InForce, *, most: int) -> None:
+        self._app, self._in_force, self._most = app, in_force, most
         self._feed = Feed(counters, name)
         self.streams = Streams(most)
 
@@ -57,8 +60,9 @@ class Live:
         refusal = _refusal(scope)
         if refusal is not None:
             return await send_answer(send, refusal)
+        may_stay = partial(self._in_force, scope.get(CREDENTIAL))
         async with self._feed.followed(self.streams) as feed:
-            await self.streams.answer(receive, send, Reader(feed, _last_id(scope["headers"])).take)
+            await self.streams.answer(receive, send, Reader(feed, _last_id(scope["headers"])).take, may_stay)
 
 
 class Feed:

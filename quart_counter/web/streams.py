@@ -19,6 +19,7 @@ RETRY_MS: Final = 1000  # how long a browser waits before it comes back
 HEARTBEAT_S: Final = 15.0  # a write now and then, so that a client that vanished is noticed
 LIFE_S: Final = 60.0  # also the longest that a server which tells us nothing has to wait for a stream
 FULL_RETRY_S: Final = 15
+ROUND_S: Final = 0.25  # how often it is asked who may stay
 HEAD: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -26,6 +27,7 @@ HEAD: Final = (
 )
 
 Take = Callable[[], bytes]  # what one stream has not been told yet; nothing most of the time
+MayStay = Callable[[], bool]  # whether its client may still be told
 
 
 class Streams:
@@ -33,8 +35,15 @@ class Streams:
     asks for what is new only when the last of it was sent."""
 
     def __init__(self, most: int) -> None:
-        self._most, self.open, self._over = most, 0, False
+        self._most, self._over = most, False
         self._news: asyncio.Future[None] | None = None
+        self._guests: dict[asyncio.Future[None], MayStay] = {}  # by what is done when one is gone
+        self._round: asyncio.TimerHandle | None = None
+
+    @property
+    def open(self) -> int:
+        """How many there are."""
+        return len(self._guests)
 
     def ring(self) -> None:
         """Let every stream ask what is new."""
@@ -47,32 +56,42 @@ class Streams:
         self._over = True
         self.ring()
 
-    async def answer(self, receive: Any, send: Any, take: Take) -> None:
-        """Answer a request with a stream of what `take` gives, or with 503 if there are as many as there may be."""
+    async def answer(self, receive: Any, send: Any, take: Take, may_stay: MayStay = lambda: True) -> None:
+        """Answer a request with a stream of what `take` gives, for as long as its client `may_stay`; or with 503 if
+        there are as many as there may be."""
         if self._over or self.open >= self._most:
             return await send_answer(send, _full(self._over))
-        self.open += 1
         gone = asyncio.ensure_future(_disconnected(receive))
+        self._guests[gone] = may_stay
+        if self._round is None:
+            self._go_round()
         try:
-            await self._stream(send, take, gone)
+            await self._stream(send, take, may_stay, gone)
         finally:
-            self.open -= 1
+            del self._guests[gone]
             gone.cancel()
             with suppress(asyncio.CancelledError):
                 await gone
 
-    async def _stream(self, send: Any, take: Take, gone: asyncio.Future[None]) -> None:
+    def _go_round(self) -> None:
+        """Wake the streams if the client of one may not stay, every now and then while there are any."""
+        if not all(may_stay() for may_stay in self._guests.values()):
+            self.ring()
+        self._round = asyncio.get_running_loop().call_later(ROUND_S, self._go_round) if self._guests else None
+
+    async def _stream(self, send: Any, take: Take, may_stay: MayStay, gone: asyncio.Future[None]) -> None:
         clock = asyncio.get_running_loop().time
         until = clock() + LIFE_S
         await send({"type": "http.response.start", "status": 200, "headers": HEAD})
         told = b"retry: %d\n\n" % RETRY_MS
         while True:
             news = self._coming()  # before `take`, so that what comes after it is not missed
-            told += take()
+            stays = may_stay()  # asked before each word, so that nobody hears one too many
+            told += take() if stays else b""
             if told:
                 await send({"type": "http.response.body", "body": told, "more_body": True})
             left_s = until - clock()
-            if self._over or gone.done() or left_s <= 0:
+            if self._over or not stays or gone.done() or left_s <= 0:
                 break
             heard, _ = await asyncio.wait(
                 (gone, news), timeout=min(HEARTBEAT_S, left_s), return_when=asyncio.FIRST_COMPLETED

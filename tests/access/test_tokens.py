@@ -153,7 +153,7 @@ def test_a_token_is_revoked_and_another_let_in_without_a_restart(file):
     assert ours.find("another").id == "b"
 
 
-@pytest.mark.parametrize("slip", ["nonsense", "", "\xff"])
+@pytest.mark.parametrize("slip", ["nonsense", "id=b", "\xff"])
 def test_a_slip_of_the_pen_locks_nobody_out_and_is_told_once(file, slip, caplog):
     ours = Tokens(str(file))
     (file.parent / "new").write_bytes(slip.encode("latin-1"))
@@ -163,6 +163,32 @@ def test_a_slip_of_the_pen_locks_nobody_out_and_is_told_once(file, slip, caplog)
         assert ours.find("another") is None
     (told,) = caplog.messages
     assert told.endswith("the tokens read before stay in force")
+
+
+@pytest.mark.parametrize("nothing", ["", "# nobody\n", f"#{GOOD}"])
+def test_a_file_without_a_line_means_nobody(file, nothing, caplog):
+    ours = Tokens(str(file))
+    replaced(file, nothing)
+    for _ in range(3):
+        assert ours.find("a token") is None
+    (told,) = caplog.messages
+    assert "nobody is let in" in told
+    assert Tokens(str(file)).find("a token") is None, "and one that is made anew, as for a worker, says the same"
+    replaced(file, GOOD)
+    assert ours.find("a token")
+
+
+def test_what_was_found_is_in_force_until_its_line_or_its_time_is_over(file, monkeypatch):
+    ours = Tokens(str(file))
+    found = ours.find("a token")
+    assert ours.in_force(found)
+    for other in (f"{GOOD} prefix=b.", f"{GOOD} expires=2027-01-31T12:00:00Z", "# nobody"):
+        replaced(file, other)
+        assert not ours.in_force(found), other
+    replaced(file, GOOD)
+    assert ours.in_force(found)
+    replaced(file, f"{GOOD} expires={'2001-01-31T12:00:00Z'}")
+    assert not ours.in_force(next(iter(ours._by_hash.values())))
 
 
 def test_a_file_that_went_away_and_came_back(file, caplog):

@@ -1,7 +1,10 @@
 """Who may do what, on the running service: every route, asked by everybody, every cell of the table asserted."""
 
+import asyncio
 import base64
+import os
 import re
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -258,6 +261,32 @@ async def test_a_token_in_a_file_of_its_owner_alone(tmp_path: Path) -> None:
         assert "sha256" not in said
     assert len(path.read_text().splitlines()) == 2
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_file_without_a_line_means_nobody_and_a_worker_is_replaced_with_it(tmp_path: Path) -> None:
+    """Whoever removes the only token has revoked it."""
+    token, known = new_token(["admin"])
+    file = tmp_path / "tokens"
+    file.write_text(known.line())
+    bearer = [("Authorization", f"Bearer {token}")]
+    async with serve("--url", f"sqlite:{tmp_path}/counters.db", "--tokens", str(file)) as served:
+        assert (await ask(served.url, "GET", "/counters", bearer)).status == 200
+        file.write_text("# nobody\n")
+        await answers(served, 401, bearer)
+        await served.says("so nobody is let in")
+        os.kill(served.workers[0], signal.SIGKILL)
+        assert (await ask(served.url, "GET", "/counters", bearer)).status == 401, "the next worker takes the connection"
+        file.write_text(known.line())
+        await answers(served, 200, bearer)
+
+
+async def answers(served: Served, status: int, headers: Headers) -> None:
+    """Wait for this answer; the file of tokens is read a second after it was written, at the latest."""
+    for _ in range(100):
+        if (await ask(served.url, "GET", "/counters", headers)).status == status:
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail(f"no {status} within 10 s")
 
 
 @pytest.mark.parametrize(
