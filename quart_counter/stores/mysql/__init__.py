@@ -6,7 +6,6 @@ commit. A flush whose COMMIT was not answered is sent again and finds its receip
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -18,11 +17,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Change, Outcome, Reading
 from quart_counter.stores.base import Durability, Guarantees, Limits, StoreAway
-from quart_counter.stores.mysql.session import COUNTERS, NOW_MS, Address, MysqlSession, connect, number_of
+from quart_counter.stores.mysql.reads import Reads
+from quart_counter.stores.mysql.session import COUNTERS, NOW_MS, Address, connect, number_of
 from quart_counter.stores.sql import OPENING_S, Flusher, Hopeless, Victim, literal
 
 SCHEMA: Final = files("quart_counter.stores.mysql").joinpath("schema.sql").read_text()
-READ_CONNECTIONS: Final = 4
 SETTINGS: Final = (
     "innodb_flush_log_at_trx_commit",
     "innodb_doublewrite",
@@ -53,12 +52,12 @@ class MysqlStore:
     def __init__(self, address: Address, limits: Limits) -> None:
         self._address, self._limits = address, limits
         self._flusher = Flusher(partial(connect, address, limits), "MySQL", limits)
-        self._reads = _Reads(address, limits)
+        self._reads = Reads(address, limits)
         self.guarantees = _guarantees({})
 
     async def start(self) -> None:
         """Read the server's settings, create missing tables, see that they may be used. Raises what a session does."""
-        opening = _Reads(self._address, replace(self._limits, store_timeout_s=OPENING_S))
+        opening = Reads(self._address, replace(self._limits, store_timeout_s=OPENING_S))
         try:
             self.guarantees = _guarantees(await _settings(opening))
             await _lay_out(opening)
@@ -109,47 +108,7 @@ class MysqlStore:
         await self._reads.aclose()
 
 
-class _Reads:
-    """A few connections that reads share. One that failed or was left in the middle is never used again."""
-
-    def __init__(self, address: Address, limits: Limits) -> None:
-        self._address, self._limits = address, limits
-        self._free = asyncio.Semaphore(READ_CONNECTIONS)
-        self._idle: list[MysqlSession] = []
-
-    async def run(self, *statements: str) -> list[Sequence[Any]]:
-        """Send all statements in one trip and return the rows of each. Raises what a session does."""
-        try:
-            async with asyncio.timeout(self._limits.store_timeout_s), self._free:
-                if self._idle:
-                    try:
-                        return await self._run_on(self._idle.pop(), statements)
-                    except StoreAway:  # it may have ended while it was idle, and these statements may be repeated
-                        self._forget_idle()
-                return await self._run_on(await connect(self._address, self._limits), statements)
-        except TimeoutError:
-            raise StoreAway(f"MySQL did not answer in {self._limits.store_timeout_s:g} s") from None
-
-    async def _run_on(self, session: MysqlSession, statements: Sequence[str]) -> list[Sequence[Any]]:
-        try:
-            results = await session.run(statements)
-        except BaseException:
-            session.terminate()
-            raise
-        self._idle.append(session)
-        return results
-
-    def _forget_idle(self) -> None:
-        idle, self._idle = self._idle, []
-        for session in idle:
-            session.terminate()
-
-    async def aclose(self) -> None:
-        """Close them; nobody reads any more."""
-        self._forget_idle()
-
-
-async def _settings(server: _Reads) -> Mapping[str, str]:
+async def _settings(server: Reads) -> Mapping[str, str]:
     """Ask for what the guarantees depend on. Raises ConfigurationError for a server that cannot be used at all."""
     (rows,) = await server.run(f"SHOW VARIABLES WHERE Variable_name IN ({', '.join(map(literal, SETTINGS))})")
     settings: dict[str, str] = dict(rows)
@@ -160,7 +119,7 @@ async def _settings(server: _Reads) -> Mapping[str, str]:
     return settings
 
 
-async def _lay_out(server: _Reads) -> None:
+async def _lay_out(server: Reads) -> None:
     """Create the tables unless they are there, and see that they are as a flush needs them."""
     try:
         await server.run(*REHEARSAL)
