@@ -54,6 +54,8 @@ FORBIDDEN: list[tuple[Any, ...]] = [
     ("FLUSHDB",),
     ("KEYS", "*"),
     ("CONFIG", "SET", "maxmemory", "1"),
+    ("CONFIG", "GET", "requirepass"),  # the password of the one who may do everything
+    ("SELECT", "3"),  # where there may be another's qc:… keys
     ("ACL", "LIST"),
     ("SHUTDOWN",),
     ("CLIENT", "LIST"),
@@ -68,9 +70,22 @@ FORBIDDEN: list[tuple[Any, ...]] = [
 ]
 
 
-def told_besides() -> list[str]:
+async def test_a_redis_user_of_another_database() -> None:
+    with a_server_of_our_own("redis") as server:
+        async with aioredis.from_url(server.url) as admin:
+            (select,) = told_besides(r"In a database N other than 0 it also\nneeds.*?,")
+            await admin.execute_command(*told_rule(), select.replace("N", "3"))
+        url = server.url.replace("redis://", f"redis://quart-counter:{PASSWORD}@").replace("/0", "/3")
+        async with open_store(url) as store:
+            assert await store.apply([Change("a")]) == [Applied(1, 1)]
+        async with aioredis.from_url(url) as user:
+            with pytest.raises(aioredis.ResponseError, match="permission"):
+                await user.execute_command("SELECT", "0")
+
+
+def told_besides(where: str = r"Behind Sentinel it also needs.*?\.\n") -> list[str]:
     """The further words for Sentinel, clusters and waiting."""
-    sentence = re.search(r"Behind Sentinel it also needs.*?\.\n", ACCESS.read_text(), re.DOTALL)
+    sentence = re.search(where, ACCESS.read_text(), re.DOTALL)
     assert sentence
     return [word for word in re.findall(r"`(\+[^`]+)`", sentence[0]) for word in word.split()]
 
@@ -150,10 +165,16 @@ async def test_a_postgres_role_that_may_count_and_nothing_else() -> None:
         async with serve(QUART_COUNTER_URL=server.url):
             pass  # the owner's first start makes the tables
         owner = await asyncpg.connect(server.url)
-        grants = next(block for block in blocks("sql") if "CREATE ROLE" in block)
-        await owner.execute(grants.replace("PASSWORD 'PASSWORD'", "PASSWORD '0f2d-a-pass/word'"))
-        await owner.execute("CREATE TABLE somebody_else (x int)")
         where = urlsplit(server.url)
+        database = where.path.removeprefix("/")
+        grants = next(block for block in blocks("sql") if "CREATE ROLE" in block)
+        grants = grants.replace("PASSWORD 'PASSWORD'", "PASSWORD '0f2d-a-pass/word'")
+        await owner.execute(grants.replace("DATABASE counters", f'DATABASE "{database}"'))
+        await owner.execute("CREATE TABLE somebody_else (x int)")
+        lines = next(block for block in blocks("text") if "scram-sha-256" in block)
+        doors = server.folder / "data" / "pg_hba.conf"
+        doors.write_text(lines.replace("counters", database) + doors.read_text())
+        await owner.execute("SELECT pg_reload_conf()")
         url = f"postgresql://quart_counter:{PASSWORD}@{where.hostname}:{where.port}{where.path}"
         async with serve("--workers", "2", QUART_COUNTER_URL=url) as served:
             await everything(served.url)
@@ -162,6 +183,12 @@ async def test_a_postgres_role_that_may_count_and_nothing_else() -> None:
         for forbidden in (
             "SELECT * FROM somebody_else",
             "CREATE TABLE mine (x int)",
+            "CREATE TEMPORARY TABLE mine (x int)",
+            "CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "SELECT lo_from_bytea(0, 'x')",
+            "SELECT lo_creat(-1)",
+            "SELECT lo_create(0)",
+            "SELECT pg_read_file('PG_VERSION')",
             "DROP TABLE quart_counters",
             "TRUNCATE quart_counters",
             "ALTER TABLE quart_counters ADD x int",
@@ -170,6 +197,8 @@ async def test_a_postgres_role_that_may_count_and_nothing_else() -> None:
         ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await role.execute(forbidden)
+        with pytest.raises(asyncpg.PostgresError, match="reject"):
+            await asyncpg.connect(url.replace(where.path, "/template1"))
         await role.close()
         await owner.close()
 

@@ -606,6 +606,7 @@ class TestGuarantees:
             await admin.config_set(setting, value)
         async with user(admin, own, "+@all -config") as url, open_store(url, PATIENT) as store:
             assert store.guarantees.durable == durable
+            assert ("cannot be told" in " ".join(store.guarantees.notes)) is (settings["appendonly"] == "no")
             assert await store.apply([Change(fresh())]) == [Applied(1, 1)]
 
     async def test_without_info_it_opens_and_promises_nothing(self, admin, own):

@@ -67,6 +67,8 @@ def guarantees(info: dict[str, Any], settings: dict[str, str]) -> Guarantees:
     elif settings.get("save"):
         durable = "restart"
         notes.append("snapshots only: a crash loses what came after the last one; CONFIG SET appendonly yes keeps it")
+    elif info and "save" not in settings:
+        notes.append("no append-only file, and CONFIG GET is not answered: whether it keeps snapshots cannot be told")
     else:
         notes.append("no append-only file: a restart of Redis forgets all; CONFIG SET appendonly yes keeps it")
     return Guarantees(
