@@ -15,7 +15,9 @@ from typing import Any, Final
 import h11
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.events import Request
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
 
 from quart_counter.asgi.patience import HEAD_S, UNREAD_S
 
@@ -40,7 +42,10 @@ class Parser(h11.Connection):
 
 
 class Http1(H11Protocol):
-    """HTTP/1.1 and nothing else: an offer of cleartext HTTP/2 is passed over, as RFC 9110 (7.8) lets us."""
+    """HTTP/1.1 and nothing else: an offer of HTTP/2 or of a WebSocket is passed over, as RFC 9110 (7.8) lets us.
+
+    Hypercorn answers a WebSocket's broken handshake and keeps the connection, for ever.
+    """
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -48,6 +53,25 @@ class Http1(H11Protocol):
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Begin no HTTP/2; a request line that says so is turned away with the other bad ones."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        """Begin a request, whatever else it offers."""
+        peers = (self.ssl, self.client, self.server)
+        self.stream = HTTPStream(
+            self.app, self.config, self.context, self.task_group, *peers, self.stream_send, STREAM_ID
+        )
+        await self.stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=list(request.headers),
+                http_version=request.http_version.decode(),
+                method=request.method.decode("ascii").upper(),
+                raw_path=request.target,
+                state=self.connection_state,
+            )
+        )
+        self.keep_alive_requests += 1
+        await self.context.mark_request()
 
 
 class Connection(TCPServer):
