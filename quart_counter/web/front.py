@@ -17,6 +17,7 @@ MAX_HEADERS: Final = 16 * 1024  # Hypercorn's own limit is soft: 20 KB pass it
 MAX_TARGET: Final = 8 * 1024  # what RFC 9112 (3) asks servers to take
 
 _LABEL: Final = rb"[A-Za-z0-9_-]{1,63}"
+ABSOLUTE: Final = re.compile(rb"https?://[^/]+(/.*)?", re.IGNORECASE | re.DOTALL)  # RFC 9112, 3.2.2
 HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|%b(\.%b)*\.?)?(:[0-9]{0,5})?" % (_LABEL, _LABEL))  # RFC 9110, 7.2
 
 
@@ -60,7 +61,7 @@ def _refusal(scope: Any, any_host: bool) -> Answer | None:
         return _closing(400, "Send Content-Length or Transfer-Encoding, not both.")
     if coding.lower() != b"chunked" or words.count(b"transfer-encoding") > 1:
         return _closing(501, "The only Transfer-Encoding that is known here is chunked.")
-    if words.count(b"host") > 1 or not _is_host(host):
+    if words.count(b"host") not in _HOSTS.get(scope["http_version"], (0, 1)) or not _is_host(host):
         return _closing(400, "Send one Host: a name or an address, and a port.")
     if not any_host and not hosts.leads_here(host):
         return hosts.misdirected()
@@ -68,9 +69,15 @@ def _refusal(scope: Any, any_host: bool) -> Answer | None:
         return _closing(400, "HTTP/2 without TLS is not served here; use HTTP/1.1.")
     if size > MAX_HEADERS:
         return _closing(431, f"The headers are larger than {MAX_HEADERS} bytes.")
-    if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_TARGET:
+    path = b"/" if scope.get("raw_path") is None else scope["raw_path"]
+    if not (path.startswith(b"/") or ABSOLUTE.fullmatch(path) or (path == b"*" and scope["method"] == "OPTIONS")):
+        return _closing(400, "The target must be a path, or http:// with a host and a path.")
+    if len(path) + len(scope["query_string"]) > MAX_TARGET:
         return _closing(414, f"Path and query are longer than {MAX_TARGET} bytes.")
     return None
+
+
+_HOSTS: Final = {"1.1": (1,), "0.9": ()}  # how many there must be, in other versions one or none; 0.9 is not spoken
 
 
 @lru_cache(maxsize=64)

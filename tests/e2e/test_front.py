@@ -16,6 +16,7 @@ from quart_counter import create_app
 KIB = 1024
 INCREMENT = "/counters/tickets/increment"
 JSON = ("Content-Type", "application/json")
+FORM = [("Content-Type", "application/x-www-form-urlencoded")]
 
 
 @pytest.fixture(params=["hypercorn", "uvicorn"])
@@ -189,6 +190,22 @@ async def test_websockets_are_not_served(url: str, path: str, caplog: pytest.Log
         assert await connection.rest() == b""
     assert await count(url) == 0
     assert_nothing_went_wrong(caplog)
+
+
+async def test_a_request_without_a_host_is_refused(url: str) -> None:
+    """RFC 9112, 3.2; and HTTP/0.9 is not spoken."""
+    for head in (b"HTTP/1.1\r\nConnection: close", b"\r\n"):
+        async with connect(url) as connection:
+            await connection.send(b"POST %b %b\r\n\r\n" % (INCREMENT.encode(), head))
+            assert b" 200" not in await connection.rest()
+    assert await count(url) == 0
+
+
+@pytest.mark.parametrize("target", ["x/counters/tickets", "\\counters", "mailto:x", "?x=1", "foo", "*", "http://"])
+async def test_a_target_has_one_of_its_forms(url: str, target: str) -> None:
+    """RFC 9112, 3.2; `POST foo` was the page's form."""
+    for method in ("GET", "POST"):
+        assert (await ask(url, method, target, FORM, b"action=increment")).status == 400
 
 
 @pytest.mark.parametrize(

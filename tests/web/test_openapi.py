@@ -265,7 +265,11 @@ async def send_slowly(app: Quart, asked: Asked) -> Reply:
             answered.set()
 
     scope = {"type": "http", "http_version": "1.1", "scheme": "http", "method": asked.method, "query_string": b""}
-    headers = [(b"content-length", b"9"), (b"content-type", b"application/x-www-form-urlencoded")]
+    headers = [
+        (b"host", b"localhost"),
+        (b"content-length", b"9"),
+        (b"content-type", b"application/x-www-form-urlencoded"),
+    ]
     await app({**scope, "path": filled(asked.path), "headers": headers}, receive, send)
     head, body = sent[0], b"".join(message.get("body", b"") for message in sent[1:])
     return Reply(head["status"], [(name.decode().lower(), value.decode()) for name, value in head["headers"]], body)
