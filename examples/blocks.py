@@ -1,12 +1,14 @@
 """Wrong where order counts: each process takes a hundred numbers ahead, so they are unique, but not in order.
 
 gunicorn -w 2 blocks:app
+BLOCK=100000 gunicorn -w 2 blocks:app     blocks that no race uses up look like processes that count alone
 """
 
+import os
 import sqlite3
 import time
 
-FILE, BLOCK = "blocks.sqlite3", 100
+FILE, BLOCK = "blocks.sqlite3", int(os.environ.get("BLOCK", "100"))
 
 with sqlite3.connect(FILE) as made:
     made.execute("CREATE TABLE IF NOT EXISTS taken (one INTEGER PRIMARY KEY, upto INTEGER)")

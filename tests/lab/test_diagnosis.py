@@ -82,16 +82,35 @@ LITERAL = [
     ),
     (
         "block_allocation",
-        row(1, 2, 11, 3, 12, 4),
+        row(1, 5, 2, 6, 3, 7, 4, 9, 8, *range(10, 20)),
         (
-            "every number was given once, but 2 of 6 requests had a larger number before one with a smaller was "
+            "every number was given once, but 4 of 19 requests had a larger number before one with a smaller was "
             "even sent: looks like block allocation"
         ),
     ),
     (
-        "block_allocation",
+        "processes_or_blocks",
         at_once(1, 101, 2, 102, 3, 103, 4, 104, 5, 105),
-        "every number was given once, but out of 1 to 5 and 101 to 105 at a time: looks like block allocation",
+        (
+            "every number was given once, but out of 1 to 5 and 101 to 105: looks like processes that each count "
+            "alone and have come apart, or like blocks of numbers taken ahead"
+        ),
+    ),
+    (
+        "processes_or_blocks",
+        row(*range(57, 97), *range(400, 410)),
+        (
+            "every number was given once, but out of 57 to 96 and 400 to 409: looks like processes that each count "
+            "alone and have come apart, or like blocks of numbers taken ahead"
+        ),
+    ),
+    (
+        "per_process",
+        at_once(57, 400, 58, 401, 59, 402, *range(60, 101), *range(100, 70, -1), *range(403, 440)),
+        (
+            "the answers are 3 series side by side, which have 57 to 100 and 400 to 439: looks like 3 processes, "
+            "each with its own counter"
+        ),
     ),
     (
         "sequence_gaps",
@@ -215,6 +234,31 @@ def test_processes_that_counted_before_the_race_are_processes():
     assert told(at_once(*numbers), start=56).kind == "per_process"
 
 
+@pytest.mark.parametrize("apart", [0, 2, 10, 40, 300, 10**6])
+@pytest.mark.parametrize("seed", range(10))
+def test_processes_that_have_come_apart_are_never_told_to_be_harmless(apart, seed):
+    """However far: processes if their numbers overlap, else maybe; from a known and an unknown start."""
+    server = Server(seed, clients=40, requests=120, threads=1)
+    operations = lone_from(server, 57, 57 + apart)
+    diagnosis = diagnose(operations, check(operations, None))
+    assert diagnosis.kind in ("per_process", "processes_or_blocks") or diagnosis.more
+    assert "nothing" not in diagnosis.remedy
+
+
+def test_a_late_second_process_is_a_reset_until_more_is_known():
+    """After a volley that it ended, it looks alike; when the first has answered again, it does not."""
+    late = at_once(*range(1, 61), *range(1, 41))
+    assert (told(late).kind, told(late).more > 0) == ("reset_under_way", True)
+    then = at_once(*range(61, 101), *range(41, 101), at=9000)
+    assert told([*late, *then, *at_once(*range(101, 151), *range(101, 151), at=20000)]).kind == "per_process"
+
+
+def test_a_few_repeats_ask_for_more():
+    """One in a hundred may be where two processes met."""
+    assert told([*row(*range(1, 51)), *row(50, at=600)]).more > 0
+    assert told([*row(*range(1, 51)), *row(*range(50, 80), at=600)]).more == 0
+
+
 def test_a_failed_request_explains_only_a_hole_of_its_time():
     """One sent after all answers took none of the numbers before them."""
     assert told([*row(1, 2, 4, 5), failed(90, 95)]).kind == "double_apply"
@@ -284,6 +328,11 @@ def lone(server, processes):
     return server.history(lambda _: next(server.dice.choice(totals)), lambda number: number)
 
 
+def lone_from(server, *starts):
+    totals = [iter(range(start, 10**9)) for start in starts]
+    return server.history(lambda _: next(server.dice.choice(totals)), lambda number: number)
+
+
 def in_blocks(server, size):
     fresh = iter(range(0, 10**6, size))
     blocks = [iter(()), iter(())]
@@ -349,10 +398,19 @@ def test_simulated_processes(processes, seed):
 
 
 @pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("size", [5, 10, 1000])
+@pytest.mark.parametrize("size", [5, 10])
 def test_simulated_blocks(size, seed):
-    """Small blocks and ones that are never used up."""
-    assert told(in_blocks(Server(seed), size)).kind == "block_allocation"
+    """Where one is used up to the beginning of another, a process would have gone on."""
+    diagnosis = told(in_blocks(Server(seed), size))
+    assert (diagnosis.kind, diagnosis.more) == ("block_allocation", 0)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_simulated_blocks_that_are_never_used_up(seed):
+    """They may be processes, and it takes a block of requests to know."""
+    diagnosis = told(in_blocks(Server(seed), 1000))
+    assert diagnosis.kind == "processes_or_blocks"
+    assert diagnosis.more > 1000 - 96
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -13,7 +13,7 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import click
 from quart_counter.lab.diagnosis import CAUSES, KINDS, REMEDIES
 from quart_counter.local.postgres import private_postgres
 from quart_counter.local.process import LocalServer, Probe, free_port
+from quart_counter.local.redis import private_redis
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BIN = Path(sys.executable).parent
@@ -42,6 +43,7 @@ class App:
     method: str = "POST"
     race: str = ""
     looks_like: str | None = None
+    in_a_row: int = 1
 
     @property
     def expected(self) -> tuple[str, str | None]:
@@ -53,13 +55,13 @@ class App:
         (found,) = [file.name for file in EXAMPLES.glob("*.*") if re.search(rf"\b{file.stem}\b", self.start)]
         return found
 
-    @property
-    def needs_postgres(self) -> bool:
-        return "{postgres}" in self.start
+    def needs(self, store: str) -> bool:
+        """Whether it counts in a store of this name."""
+        return f"{{{store}}}" in self.start
 
-    def served(self, port: int, postgres: str) -> LocalServer:
-        """The app, from `with` to the end of the block."""
-        start = self.start.format(port=port, postgres=postgres)
+    def served(self, port: int, store: str) -> LocalServer:
+        """The app, from `with` to the end of the block; `store` is the URL of what it counts in, if it does."""
+        start = self.start.format(port=port, postgres=store, redis=store)
         line = (
             f"cp -r {shlex.quote(str(EXAMPLES))}/*.* . && export PATH={shlex.quote(str(BIN))}:$PATH && exec env {start}"
         )
@@ -72,7 +74,7 @@ class App:
 
 
 def the_zoo() -> list[App]:
-    document: Mapping[str, dict[str, str]] = tomllib.loads((EXAMPLES / "zoo.toml").read_text())
+    document: Mapping[str, dict[str, Any]] = tomllib.loads((EXAMPLES / "zoo.toml").read_text())
     return [App(name=name, **entry) for name, entry in document.items()]
 
 
@@ -108,13 +110,12 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def postgres_for(apps: list[App]) -> Iterator[str]:
-    """A PostgreSQL if one of them needs it."""
-    if any(app.needs_postgres for app in apps):
-        with private_postgres() as server:
-            yield server.url
-    else:
-        yield ""
+def stores_for(apps: list[App]) -> Iterator[Mapping[str, str]]:
+    """The URL of each store that some of them need, while the block lasts."""
+    private = {"postgres": private_postgres, "redis": private_redis}
+    with ExitStack() as stack:
+        needed = [name for name in private if any(app.needs(name) for app in apps)]
+        yield {name: stack.enter_context(private[name]()).url for name in needed}
 
 
 def main() -> int:
@@ -128,9 +129,10 @@ def main() -> int:
         return 0
     apps = [app for app in the_zoo() if not given.names or app.name in given.names]
     wrong = 0
-    with postgres_for(apps) as postgres:
+    with stores_for(apps) as urls:
         for app in apps:
-            wrong += tell(app, [run(app, postgres) for _ in range(given.runs)])
+            url = next((urls[name] for name in urls if app.needs(name)), "")
+            wrong += tell(app, [raced for _ in range(given.runs) for raced in run(app, url)])
     return 1 if wrong else 0
 
 
@@ -143,10 +145,11 @@ def table() -> str:
     """The zoo for its page: how each is started and raced, and what must be said of it."""
     lines = ["| start | `quart-counter race` | verdict | looks like |", "|---|---|---|---|"]
     for app in the_zoo():
-        start = app.start.format(port=PORT, postgres="...")
+        start = app.start.format(port=PORT, postgres="...", redis="...")
         method = "" if app.method == "POST" else f" --method {app.method}"
         asked = " ".join(f"{app.path}{method} {app.race.format(port=PORT)}".split())
-        lines.append(f"| `{start}` | `{asked}` | {app.verdict} | {words(app.looks_like)} |")
+        often = f", {app.in_a_row} times in a row" if app.in_a_row > 1 else ""
+        lines.append(f"| `{start}` | `{asked}`{often} | {app.verdict} | {words(app.looks_like)} |")
     return "\n".join(lines)
 
 
@@ -160,10 +163,11 @@ def kinds() -> str:
     return "\n".join(lines)
 
 
-def run(app: App, postgres: str) -> Raced:
+def run(app: App, store: str) -> list[Raced]:
+    """Started afresh, and raced as often in a row as it says."""
     port = free_port()
-    with app.served(port, postgres):
-        return race(app, port)
+    with app.served(port, store):
+        return [race(app, port) for _ in range(app.in_a_row)]
 
 
 def tell(app: App, runs: list[Raced]) -> bool:

@@ -10,7 +10,8 @@ only what was seen.
 
     evidence  what can be asked of a history: who got the same number, which requests did not overlap
     chains    the fewest runs 1, 2, 3, … that the answers fall into
-    kinds     one short rule a kind, in order of explanatory power
+    series    the rules about a few series of numbers: who gave them out
+    kinds     the other rules, and all of them in order of explanatory power
     words     the likely cause and the remedy of each kind
 """
 
@@ -49,7 +50,8 @@ def diagnose(
         return None
     finding = next(filter(None, (rule(evidence) for rule in RULES)))
     witness = tuple(sorted(finding.witness, key=attrgetter("call")))
-    return Diagnosis(finding.kind, finding.sentence, CAUSES[finding.kind], REMEDIES[finding.kind], witness)
+    kind, sentence = finding.kind, finding.sentence
+    return Diagnosis(kind, sentence, CAUSES[kind], REMEDIES[kind], witness, finding.more)
 
 
 def _first_wrong_client(

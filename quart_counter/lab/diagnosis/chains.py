@@ -69,7 +69,7 @@ def _continued(growing: list[_Growing], answers: list[Operation]) -> tuple[list[
 
     Both are paired in order of time, which leaves none without a partner whom another pairing would have served.
     """
-    growing = sorted(growing, key=lambda chain: chain.latest_call)
+    growing = sorted(growing, key=lambda chain: (chain.latest_call, RET(chain.line[-1])))
     distances = [[chain.distance(answer) for answer in answers] for chain in growing]
     pairs = dict(_nearest_in_order(distances))
     continued = [growing[place].grow(answers[of]) for place, of in pairs.items()]

@@ -1,18 +1,20 @@
 """What can be asked of a history that is known to be wrong: who got the same number, who came after whom."""
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final, NamedTuple, TypeAlias
 
 from quart_counter.lab.checker import Verdict, check
 from quart_counter.lab.checker.parts import CALL, RET, VALUE
 from quart_counter.lab.diagnosis.chains import Chain, chains, fewest, in_order
-from quart_counter.lab.history import Operation
+from quart_counter.lab.history import Operation, max_in_flight
 
 Pair: TypeAlias = tuple[Operation, Operation]
 MOST_CHAINS: Final = 64  # more processes than that nobody runs on one port, and looking for them takes time
+SOME: Final = 10  # answers; fewer may all come from one process
 
 
 class Hole(NamedTuple):
@@ -69,6 +71,13 @@ class Evidence:
         return [(early, late) for early, late in pairs if early.ret is not None and early.ret < late.call]
 
     @cached_property
+    def overtaken(self) -> int:
+        """Of those numbers, how many were given again although a larger one had been answered by then."""
+        largest = list(accumulate(map(VALUE, self.answers), max))
+        returns = list(map(RET, self.answers))
+        return sum(largest[bisect_left(returns, CALL(late)) - 1] > VALUE(late) for _, late in self.same_apart)
+
+    @cached_property
     def same_at_once(self) -> list[Pair]:
         """Two neighbours in time that got the same number while both were under way, the shortest such pair first."""
         neighbours = (pair for group in self.same for pair in pairwise(group))
@@ -94,6 +103,35 @@ class Evidence:
         return holes
 
     @cached_property
+    def runs(self) -> list[Chain]:
+        """The numbers without a hole among them, the smallest first; of answers to one number the first."""
+        first = {VALUE(answer): answer for answer in reversed(self.answers)}
+        runs: list[Chain] = []
+        for value in sorted(first):
+            if value - 1 not in first:
+                runs.append([])
+            runs[-1].append(first[value])
+        return runs
+
+    @cached_property
+    def used_up(self) -> list[Pair]:
+        """Each number that was asked for after its follower had been answered, and that: there one series met another.
+
+        The first met first.
+        """
+        neighbours = (pair for run in self.runs for pair in pairwise(run))
+        return sorted(((a, b) for a, b in neighbours if RET(b) < CALL(a)), key=lambda pair: RET(pair[0]))
+
+    def asked_since(self, operation: Operation) -> int:
+        """How many of the answers were asked for when this one had returned."""
+        return sum(CALL(answer) > RET(operation) for answer in self.answers)
+
+    @cached_property
+    def two_rounds(self) -> int:
+        """Twice as many answers as were under way at once: by then whoever still counts has counted again."""
+        return max(SOME, 2 * max_in_flight(self.answers))
+
+    @cached_property
     def chains(self) -> list[Chain]:
         """The fewest chains that the answers fall into, the first begun first; none if time contradicts them."""
         if fewest(self.answers) > MOST_CHAINS:
@@ -107,10 +145,11 @@ class Evidence:
         return not any(VALUE(op) == VALUE(first) - 1 and RET(op) < RET(first) for op in self.answers)
 
     @cached_property
-    def disorder(self) -> float:
-        """How far from its place by value an answer returned, on average, as a share of all of them."""
-        by_value = sorted(range(len(self.answers)), key=lambda place: VALUE(self.answers[place]))
-        return sum(abs(rank - place) for rank, place in enumerate(by_value)) / max(1, len(self.answers)) ** 2
+    def resumed(self) -> int:
+        """How often a chain went on after another had, in the order of return."""
+        whose = {id(answer): i for i, chain in enumerate(self.chains) for answer in chain}
+        changes = sum(whose[id(a)] != whose[id(b)] for a, b in pairwise(self.answers))
+        return max(0, changes + 1 - len(self.chains))
 
     @cached_property
     def turns(self) -> int:

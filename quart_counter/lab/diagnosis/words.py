@@ -1,9 +1,9 @@
 """The kinds of diagnosis, and for each the likely cause and the remedy, whatever the language of the app."""
 
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
-from quart_counter.lab.history import Operation
+from quart_counter.lab.history import Operation, to_document
 
 Kind = Literal[
     "per_client",
@@ -14,6 +14,7 @@ Kind = Literal[
     "stale_cache",
     "lost_update",
     "block_allocation",
+    "processes_or_blocks",
     "sequence_gaps",
     "double_apply",
     "unclear",
@@ -22,13 +23,23 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 
 class Diagnosis(NamedTuple):
-    """What an invalid history looks like. `witness`: two or three requests to look at, in the order of their calls."""
+    """What an invalid history looks like. `witness`: two or three requests to look at, in the order of their calls.
+
+    `more`: so many further requests may tell it from something else; 0 where enough was seen.
+    """
 
     kind: Kind
     sentence: str
     cause: str
     remedy: str
     witness: tuple[Operation, ...]
+    more: int = 0
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        kind, sentence, cause, remedy, witness, _ = self
+        told = [to_document(operation) for operation in witness]
+        return {"kind": kind, "sentence": sentence, "cause": cause, "remedy": remedy, "witness": told}
 
 
 CAUSES: Final[Mapping[Kind, str]] = {
@@ -51,6 +62,10 @@ CAUSES: Final[Mapping[Kind, str]] = {
     "block_allocation": (
         "each process or connection takes a block of numbers ahead and hands out from its own (hi/lo generators, "
         "sequences with CACHE)"
+    ),
+    "processes_or_blocks": (
+        "either the number is kept in the memory of a process, there are several, and earlier requests have driven "
+        "them apart (then numbers are given twice, if not now), or each process takes a block of numbers ahead"
     ),
     "sequence_gaps": (
         "a database sequence or an auto-increment: a number that was taken by a failed or rolled back request is "
@@ -90,6 +105,11 @@ REMEDIES: Final[Mapping[Kind, str]] = {
     "block_allocation": (
         "nothing, if unique is enough; if the numbers must follow the order of the requests, take them one by one from "
         "one place (no CACHE, no hi/lo)"
+    ),
+    "processes_or_blocks": (
+        "start the server afresh and race it again: processes that count alone begin alike, and give numbers twice. "
+        "Until then take it for that, and keep the number where all processes see it (a database row with UPDATE … "
+        "RETURNING, Redis INCR)"
     ),
     "sequence_gaps": (
         "nothing, if gaps are fine: race it with --gaps-allowed; numbers without holes need a counter row that is "

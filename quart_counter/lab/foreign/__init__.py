@@ -7,6 +7,7 @@ wire     a client on a socket
 inside   a client of an ASGI app in this process
 volley   lets all requests go together, and records what came of each
 race     a first look, the volleys, a last look
+ask_on   more requests after a race that went wrong, while they may tell why
 row      the judgement
 words    the same for a person
 report   the command `quart-counter race URL`

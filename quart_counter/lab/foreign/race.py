@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.lab.foreign.answers import Answer, Extractor, agree, candidates, excerpt, printable
+from quart_counter.lab.foreign.ask_on import ask_on
 from quart_counter.lab.foreign.client import Client, Lost, NotSent
 from quart_counter.lab.foreign.row import Plan, Row
 from quart_counter.lab.foreign.volley import Volley, ask, fire
@@ -42,6 +43,8 @@ class Race:
     async def run(self, client: Callable[[], Client], reader: Client | None = None) -> Row:
         """Race with clients made by `client` until something is wrong or `repeat` volleys were fired.
 
+        Then go on for as long as more requests may tell what it looks like, with bounds.
+
         `reader` reads the value, before and after. Raises: ConfigurationError.
         """
         if reader is not None:
@@ -54,6 +57,7 @@ class Race:
             await fire(self._volley, crowd, self.plan.requests)
             if self.plan.check(self._volley.operations[seen:], from_the_start=seen == 0).verdict == "invalid":
                 break
+        await ask_on(self._volley, crowd, lambda: self.row().diagnosis)
         if reader is not None:
             await self._read_last(reader)
         return self.row()

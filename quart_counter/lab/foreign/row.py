@@ -174,5 +174,4 @@ class Row:
     def _diagnosis_document(self) -> dict[str, Any] | None:
         if self.diagnosis is None:
             return None
-        witness = [history.to_document(operation) for operation in self.diagnosis.witness]
-        return {**self.diagnosis._asdict(), "witness": witness}
+        return self.diagnosis.document()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -112,6 +112,11 @@ async def fire(volley: Volley, crowd: Sequence[Client], requests: int) -> None:
     for wave in range(max(shares)):
         going = [(i, client) for i, client in enumerate(crowd) if wave < shares[i]]
         await _wave(volley, going, last=[wave == shares[i] - 1 or not volley.keep_alive for i, _ in going])
+
+
+async def again(volley: Volley, crowd: Sequence[Client], chosen: Collection[int]) -> None:
+    """One more request of each of these, on the connection that it has if it has one; it is kept."""
+    await _wave(volley, [(i, crowd[i]) for i in chosen], [not volley.keep_alive] * len(chosen))
 
 
 async def _wave(volley: Volley, going: Sequence[tuple[int, Client]], last: Sequence[bool]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from quart_counter.lab.checker import check
 from quart_counter.lab.diagnosis import Diagnosis, diagnose
 from quart_counter.lab.diagnosis.words import CAUSES, REMEDIES
-from quart_counter.lab.history import Operation, to_document
+from quart_counter.lab.history import Operation
 
 
 def document(row: Any) -> Mapping[str, Any]:
@@ -20,7 +20,7 @@ def document(row: Any) -> Mapping[str, Any]:
     if judged is not None and "diagnosis" not in told and told["verdict"] == "RACY":
         looks = by_process(row.operations, getattr(row, "owners", {}), judged.witness)
         looks = looks or diagnose(row.operations, judged, start=0)
-    return {"reason": judged.reason if judged else "", "diagnosis": looks and _document(looks), **told}
+    return {"reason": judged.reason if judged else "", "diagnosis": looks and looks.document(), **told}
 
 
 def by_process(
@@ -38,7 +38,3 @@ def by_process(
     numbers = " and ".join(f"1 to {max(op.value or 0 for op in own)}" for own in apart.values())
     sentence = f"each of the {len(apart)} processes counted by itself: {numbers}"
     return Diagnosis("per_process", sentence, CAUSES["per_process"], REMEDIES["per_process"], tuple(witness))
-
-
-def _document(looks: Diagnosis) -> Mapping[str, Any]:
-    return {**looks._asdict(), "witness": [to_document(operation) for operation in looks.witness]}
