@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from quart_counter.lab.checker import check
 from quart_counter.lab.diagnosis import KINDS, diagnose
 from quart_counter.lab.diagnosis.chains import chains, fewest, in_order
-from quart_counter.lab.diagnosis.words import CAUSES, REMEDIES
+from quart_counter.lab.diagnosis.words import CAUSES, PHRASES, REMEDIES
 from quart_counter.lab.lanes import WIDTH, draw
 
 
@@ -148,6 +148,7 @@ def test_literal_history(kind, operations, sentence):
     """Kind and sentence are exactly these; the witness is two or three of the requests, and can be drawn."""
     diagnosis = told(operations)
     assert (diagnosis.kind, diagnosis.sentence) == (kind, sentence)
+    assert diagnosis.sentence.endswith(PHRASES[kind])
     assert set(diagnosis.witness) <= set(operations)
     assert len(diagnosis.witness) in ((1, 2, 3) if kind == "unclear" else (2, 3))
     assert max(map(len, draw(diagnosis.witness).splitlines())) <= WIDTH

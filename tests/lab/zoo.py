@@ -21,6 +21,7 @@ from typing import Any
 import click
 
 from quart_counter.lab.diagnosis import CAUSES, KINDS, REMEDIES
+from quart_counter.lab.diagnosis.words import PHRASES
 from quart_counter.local.postgres import private_postgres
 from quart_counter.local.process import LocalServer, Probe, free_port
 from quart_counter.local.redis import private_redis
@@ -143,7 +144,7 @@ def words(kind: str | None) -> str:
 
 def table() -> str:
     """The zoo for its page: how each is started and raced, and what must be said of it."""
-    lines = ["| start | `quart-counter race` | verdict | looks like |", "|---|---|---|---|"]
+    lines = ["| start | `quart-counter race` | verdict | kind |", "|---|---|---|---|"]
     for app in the_zoo():
         start = app.start.format(port=PORT, postgres="...", redis="...")
         method = "" if app.method == "POST" else f" --method {app.method}"
@@ -155,11 +156,11 @@ def table() -> str:
 
 def kinds() -> str:
     """What there is to read in a diagnosis, and which examples show it."""
-    lines = ["| looks like | likely cause | remedy | see |", "|---|---|---|---|"]
+    lines = ["| kind | looks like | likely cause | remedy | see |", "|---|---|---|---|---|"]
     for kind in KINDS:
         files = dict.fromkeys(app.file for app in the_zoo() if app.looks_like == kind)
         see = ", ".join(f"[{file}](../examples/{file})" for file in files) or "-"
-        lines.append(f"| **{words(kind)}** | {CAUSES[kind]} | {REMEDIES[kind]} | {see} |")
+        lines.append(f"| **{words(kind)}** | {PHRASES[kind] or '-'} | {CAUSES[kind]} | {REMEDIES[kind]} | {see} |")
     return "\n".join(lines)
 
 

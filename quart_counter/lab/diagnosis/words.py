@@ -1,4 +1,4 @@
-"""The kinds of diagnosis, and for each the likely cause and the remedy, whatever the language of the app."""
+"""The kinds of diagnosis: what each looks like, its likely cause and its remedy, whatever the language of the app."""
 
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, get_args
@@ -41,6 +41,21 @@ class Diagnosis(NamedTuple):
         told = [to_document(operation) for operation in witness]
         return {"kind": kind, "sentence": sentence, "cause": cause, "remedy": remedy, "witness": told}
 
+
+PHRASES: Final[Mapping[Kind, str]] = {
+    "per_client": "a number for each client",
+    "constant": "a number that nobody keeps",
+    "someone_elses_answer": "someone else's answer",
+    "reset_under_way": "a counter that was reset under way",
+    "per_process": "processes, each with its own counter",
+    "stale_cache": "a stale cache",
+    "lost_update": "lost updates",
+    "block_allocation": "block allocation",
+    "processes_or_blocks": "processes that each count alone and have come apart, or like blocks of numbers taken ahead",
+    "sequence_gaps": "a sequence, which does not take numbers back",
+    "double_apply": "requests that are carried out twice",
+    "unclear": "",
+}
 
 CAUSES: Final[Mapping[Kind, str]] = {
     "per_client": "the number is kept in a session, a cookie or a connection, so there is one for each client",

@@ -23,23 +23,29 @@ STICKY: Final = 0.8  # of the clients are answered by the process that answered 
 
 async def ask_on(volley: Volley, crowd: Sequence[Client], told: Callable[[], Diagnosis | None]) -> None:
     """Send more requests until what is told needs no more, or would need too many."""
-    most, until = len(volley.operations) + MOST, time.monotonic() + LONGEST_S
-    everyone: Collection[int] = range(len(crowd))
-    chasing = everyone
+    before, until = len(volley.operations), time.monotonic() + LONGEST_S
     while time.monotonic() < until:
         looks = told()
-        if looks is None or not looks.more or looks.more > most - len(volley.operations):
+        if looks is None or not looks.more or looks.more > MOST - volley.asked_on:
             return
         if looks.kind != "processes_or_blocks":
             await fire(volley, crowd, len(crowd))
-            continue
-        for _ in range(AT_A_TIME):
-            await again(volley, crowd, chasing)
-            behind = _behind(volley, chasing)
-            lost_track = len(chasing) < len(crowd) and len(behind) < STICKY * len(chasing)
-            chasing = everyone if lost_track or not behind else behind
-            if _met(volley):
-                break
+        else:
+            await _bring_to_meet(volley, crowd)
+        volley.asked_on = len(volley.operations) - before
+
+
+async def _bring_to_meet(volley: Volley, crowd: Sequence[Client]) -> None:
+    """A few rounds of those who are answered out of the slower series, or of all while nobody knows who is."""
+    everyone: Collection[int] = range(len(crowd))
+    chasing = everyone
+    for _ in range(AT_A_TIME):
+        await again(volley, crowd, chasing)
+        behind = _behind(volley, chasing)
+        lost_track = len(chasing) < len(crowd) and len(behind) < STICKY * len(chasing)
+        chasing = everyone if lost_track or not behind else behind
+        if _met(volley):
+            return
 
 
 def _met(volley: Volley) -> bool:

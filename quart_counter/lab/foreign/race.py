@@ -36,9 +36,8 @@ class Race:
     def row(self) -> Row:
         """Return what was learnt so far, judged."""
         volley = self._volley
-        return Row(
-            self.url, self.method, self.plan, volley.extractor, volley.operations, volley.troubles, volley.seconds
-        )
+        seen = (volley.operations, volley.troubles, volley.seconds, volley.asked_on)
+        return Row(self.url, self.method, self.plan, volley.extractor, *seen)
 
     async def run(self, client: Callable[[], Client], reader: Client | None = None) -> Row:
         """Race with clients made by `client` until something is wrong or `repeat` volleys were fired.

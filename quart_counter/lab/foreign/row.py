@@ -68,6 +68,7 @@ class Row:
     operations: Sequence[Operation] = field(repr=False)
     troubles: Mapping[str, int]
     seconds: float
+    asked_on: int = 0  # requests of the adds that were sent to tell what it looks like
 
     @property
     def adds(self) -> list[Operation]:

@@ -30,6 +30,7 @@ class Volley:
     troubles: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     keep_alive: bool = True
+    asked_on: int = 0
 
     def note(self, process: int, call: int, outcome: str, value: int | None = None, trouble: str = "") -> Operation:
         """Record one add that ends now."""

@@ -21,7 +21,7 @@ FIRST = " (a first request showed that; it counts too)"
 def text(row: Row, coloured: Callable[[str], str] = str) -> str:
     """Return all there is to say of a race; `coloured` paints the verdict."""
     paragraphs = [
-        f"{row.method} {row.url}, the number is {_where(row)}{FIRST if row.plan.extractor is None else ''}",
+        f"{row.method} {row.url}, the number is {_where(row)}{FIRST if row.plan.extractor is None else ''}{_more(row)}",
         "\n".join(_counts(row.document())),
         f"{coloured(row.verdict)}: {sentence(row)}",
         "\n".join(f"  {count} x {trouble}" for trouble, count in row.troubles.items()),
@@ -70,6 +70,10 @@ def _wrapped(name: str, line: str) -> str:
 
 def _where(row: Row) -> str:
     return "the only integer in the answer" if row.extractor.kind == "text" else printable(str(row.extractor))
+
+
+def _more(row: Row) -> str:
+    return f"; {row.asked_on:,} more requests were sent to tell what it looks like" if row.asked_on else ""
 
 
 def _counts(document: dict[str, Any]) -> list[str]:

@@ -1,0 +1,86 @@
+"""More requests, while they may tell what it looks like: bounded, and none where enough is known."""
+
+from functools import partial
+from itertools import count as count_from
+
+import pytest
+from rude import Call, count, rude
+
+from quart_counter.lab.foreign import answers, ask_on, target, wire
+from quart_counter.lab.foreign.race import Race
+from quart_counter.lab.foreign.row import Plan, Row
+
+CLIENTS = 20
+
+
+async def raced(url: str, **plan) -> Row:
+    asked = target.compose(url, "POST")
+    async with wire.over_sockets(target.aim(url, asked), CLIENTS) as client:
+        race = Race(url, "POST", Plan(CLIENTS, CLIENTS, answers.Extractor("json", "/value"), timeout_s=10.0, **plan))
+        return await race.run(partial(client, asked))
+
+
+class Processes:
+    """Connections go to them in turn, and stay; each gives out its own numbers."""
+
+    def __init__(self, *numbers, close: bool = False) -> None:
+        self.numbers, self.close = numbers, close
+        self._of: dict[object, int] = {}
+
+    async def script(self, call: Call) -> None:
+        mine = self._of.setdefault(call.writer, len(self._of) % len(self.numbers))
+        body = f'{{"value": {next(self.numbers[mine])}}}'
+        await call.answer(body, headers="Connection: close\n" if self.close else "")
+        if self.close:
+            call.close()
+
+
+def blocks(size: int, fresh):
+    """What one of several processes gives that take blocks ahead."""
+    while True:
+        first = next(fresh)
+        yield from range(first, first + size)
+
+
+@pytest.mark.parametrize(
+    ("apart", "close"), [(0, False), (7, False), (60, False), (900, False), (0, True), (7, True), (60, True)]
+)
+async def test_processes_that_have_come_apart_are_brought_to_meet(apart, close):
+    """Whether connections are kept (then those of the slower one ask on) or not."""
+    processes = Processes(count_from(50), count_from(50 + apart), close=close)
+    async with rude(processes.script) as server:
+        row = await raced(server.url)
+    assert (row.verdict, row.diagnosis.kind) == ("RACY", "per_process")
+    assert row.asked_on == len(row.adds) - CLIENTS <= 2 * apart + 10 * CLIENTS
+
+
+async def test_blocks_end_where_processes_would_go_on():
+    fresh = count_from(1, 50)
+    async with rude(Processes(blocks(50, fresh), blocks(50, fresh)).script) as server:
+        row = await raced(server.url)
+    assert (row.verdict, row.diagnosis.kind) == ("RACY", "block_allocation")
+    assert 0 < row.asked_on < 20 * CLIENTS
+    assert f"{row.asked_on:,} more requests were sent to tell what it looks like" in str(row)
+
+
+async def test_what_no_number_of_requests_tells_is_not_asked():
+    """Processes or blocks: it says both, with the remedy of the dangerous one."""
+    async with rude(Processes(count_from(1), count_from(10**6)).script) as server:
+        row = await raced(server.url)
+    assert (row.diagnosis.kind, row.asked_on, len(row.adds)) == ("processes_or_blocks", 0, CLIENTS)
+    assert "start the server afresh" in row.diagnosis.remedy
+
+
+async def test_it_ends_by_itself(monkeypatch):
+    """A server that answers like neither is left alone after a bounded number of requests."""
+    monkeypatch.setattr(ask_on, "MOST", 200)
+    always_short = Processes(blocks(30, count_from(1, 40)), count_from(10**4))
+    async with rude(always_short.script) as server:
+        row = await raced(server.url)
+    assert (row.diagnosis.kind, row.asked_on < 200 + 11 * CLIENTS) == ("processes_or_blocks", True)
+
+
+async def test_a_right_server_is_asked_no_more():
+    async with rude(count) as server:
+        row = await raced(server.url, repeat=2)
+    assert (row.verdict, row.asked_on, server.calls) == ("NO_RACE_SEEN", 0, 2 * CLIENTS)
