@@ -32,7 +32,7 @@ COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 GRACE_S = SERVER["graceful_timeout"] + LAST_ORDERS_S
 SECRETS = {
-    "QUART_COUNTER_TOKENS": f"id=ops sha256={'0' * 64} scope=admin",
+    "QUART_COUNTER_TOKENS": f"id=ops scope=admin sha256={'0' * 64}",
     "QUART_COUNTER_SECRET_KEY": "0" * 64,
 }
 

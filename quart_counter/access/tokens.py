@@ -1,6 +1,8 @@
 """Tokens: who may do what. Kept as hashes only, a line each, in a file or in the environment.
 
-    id=web sha256=9f86d0… scope=increment,read prefix=tickets. expires=2027-01-31T12:00:00Z
+    id=web scope=increment,read prefix=tickets. expires=2027-01-31T12:00:00Z sha256=9f86d0…
+
+The hash stands last: a line that was cut short has none, and opens nothing.
 
 A token is 256 random bits, so a plain SHA-256 hides it: there is no dictionary to guess from, and a slow hash would
 only slow us down. It is looked up by that hash; what the time of a lookup could tell is about the hash of a guess,
@@ -14,6 +16,7 @@ import logging
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -55,6 +58,11 @@ class Credential:
         """Whether it carries this scope; admin carries them all."""
         return scope in self.scope or "admin" in self.scope
 
+    @property
+    def bounds(self) -> tuple[Rate | None, int | None]:
+        """How often and how much it may."""
+        return self.rate, self.max_names
+
     def is_over(self) -> bool:
         """Whether its time is over."""
         return self.expires is not None and self.expires <= time.time()
@@ -71,12 +79,12 @@ class Credential:
         """Return the line of the file."""
         words = {
             "id": self.id,
-            "sha256": self.sha256,
             "scope": ",".join(one for one in SCOPES if one in self.scope),
             "prefix": ",".join(self.prefix),
             "expires": "" if self.expires is None else datetime.fromtimestamp(self.expires, UTC).strftime(_TIME),
             "rate": str(self.rate or ""),
             "max_names": str(self.max_names or ""),
+            "sha256": self.sha256,
         }
         return " ".join(f"{word}={value}" for word, value in words.items() if value)
 
@@ -136,6 +144,8 @@ class Tokens:
             if seen == self._seen:
                 return
             self._seen = seen
+            if not stat.S_ISREG(about.st_mode):  # a pipe is read once, and waits
+                raise ConfigurationError(f"tokens: {path} is no file that can be read again")
             with open(path, encoding="utf-8") as file:
                 self._by_hash = _parse(path, file)
             if not self._by_hash:
@@ -166,10 +176,11 @@ def new_token(
     """Make a token; return it, and what to keep of it. `expires` is a life, such as 30d, 12h or 90m."""
     id = id or secrets.token_hex(4)
     token = f"qc_{secrets.token_urlsafe(32)}"
-    words = {"id": id, "sha256": hash_of(token), "scope": ",".join(scopes), "prefix": ",".join(prefixes)}
+    words = {"id": id, "scope": ",".join(scopes), "prefix": ",".join(prefixes)}
     words |= {"rate": rate, "max_names": "" if max_names is None else str(max_names)}
     if expires:
         words["expires"] = datetime.fromtimestamp(time.time() + _life_s(expires), UTC).strftime(_TIME)
+    words["sha256"] = hash_of(token)
     return token, _credential("the token", {word: value for word, value in words.items() if value})
 
 
@@ -190,6 +201,10 @@ def _parse(source: str, lines: Iterable[str]) -> Mapping[str, Credential]:
         one = _credential(where, _pairs(where, words))
         if one.sha256 in found:
             raise ConfigurationError(f"{where}: this sha256 is there twice")
+        if any(one.id == other.id and one.bounds != other.bounds for other in found.values()):
+            raise ConfigurationError(
+                f"{where}: another token with id={one.id} has another rate or max_names, and they are one client"
+            )
         found[one.sha256] = one
     return found
 
@@ -215,6 +230,8 @@ def _credential(where: str, pairs: Mapping[str, str]) -> Credential:
         raise ConfigurationError(f"{where}: id must be 1 to 32 of A-Z a-z 0-9 _ - and start with a letter or digit")
     if not _HASH.fullmatch(parts["sha256"]):
         raise ConfigurationError(f"{where}: sha256 must be 64 of 0-9 a-f, as quart-counter token new prints it")
+    if [*pairs][-1] != "sha256":
+        raise ConfigurationError(f"{where}: sha256 must stand last, so that a line that is cut short opens nothing")
     parts["scope"] = frozenset(filter(None, pairs.get("scope", "").split(",")))
     if not parts["scope"] or not parts["scope"] <= {*SCOPES}:
         raise ConfigurationError(f"{where}: scope must be one or more of {', '.join(SCOPES)}, with commas")

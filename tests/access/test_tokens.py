@@ -30,11 +30,11 @@ def test_no_two_are_alike():
 
 @pytest.mark.parametrize("token", ["", "qc_", "x", HASH, "\x00", "\udcff", "ÿ", "a token " + "x" * 10_000])
 def test_a_made_up_token_is_nobodys(token):
-    assert Tokens(f"id=a sha256={HASH} scope=admin").find(token) is None
+    assert Tokens(f"id=a scope=admin sha256={HASH}").find(token) is None
 
 
 def test_every_word_of_a_line():
-    line = f"id=a-1 sha256={HASH} scope=read,increment prefix=a.,b expires=2999-01-31T12:00:00Z rate=5/60s max_names=7"
+    line = f"id=a-1 scope=read,increment prefix=a.,b expires=2999-01-31T12:00:00Z rate=5/60s max_names=7 sha256={HASH}"
     found = Tokens(line).find("a token")
     assert found == Credential(
         "a-1", HASH, frozenset({"read", "increment"}), ("a.", "b"), 32474779200.0, Rate(5, 60), 7
@@ -52,33 +52,36 @@ def test_a_line_is_read_as_it_was_written(scopes, prefixes, expires, max_names):
     assert Tokens(kept.line()).find(token) == kept
 
 
-GOOD = f"id=a sha256={HASH} scope=read"
+GOOD = f"id=a scope=read sha256={HASH}"
 
 
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
         (f"sha256={HASH}", "id must be"),
-        (f"id=a/b sha256={HASH} scope=read", "id must be"),
-        ("id=a sha256=abc scope=read", "sha256 must be 64"),
-        (f"id=a sha256={HASH.upper()} scope=read", "sha256 must be 64"),
+        (f"id=a/b scope=read sha256={HASH}", "id must be"),
+        ("id=a scope=read sha256=abc", "sha256 must be 64"),
+        (f"id=a scope=read sha256={HASH.upper()}", "sha256 must be 64"),
         (f"id=a sha256={HASH}", "scope must be"),
-        (f"id=a sha256={HASH} scope=write", "scope must be"),
-        (f"id=a sha256={HASH} scope=", "scope must be"),
-        (f"{GOOD} prefix=", "prefix must be"),
-        (f"{GOOD} prefix=a,,b", "prefix must be"),
-        (f"{GOOD} prefix=~session.", "prefix must be"),
-        (f"id=a sha256={HASH} scope=admin prefix=a", "admin is for every name"),
-        (f"{GOOD} expires=tomorrow", "expires is 'tomorrow'"),
-        (f"{GOOD} expires=2027-02-30T00:00:00Z", "expires is"),
-        (f"{GOOD} rate=fast", "rate is 'fast'"),
-        (f"{GOOD} max_names=0", "max_names is '0'"),
-        (f"{GOOD} max_names=-1", "max_names is '-1'"),
-        (f"{GOOD} scopes=read", "the words id, sha256"),
-        (f"{GOOD} read", "write word=value"),
-        (f"{GOOD} id=b", "id is there twice"),
+        (f"id=a scope=write sha256={HASH}", "scope must be"),
+        (f"id=a scope= sha256={HASH}", "scope must be"),
+        (f"id=a scope=read prefix= sha256={HASH}", "prefix must be"),
+        (f"id=a scope=read prefix=a,,b sha256={HASH}", "prefix must be"),
+        (f"id=a scope=read prefix=~session. sha256={HASH}", "prefix must be"),
+        (f"id=a scope=admin prefix=a sha256={HASH}", "admin is for every name"),
+        (f"id=a scope=read expires=tomorrow sha256={HASH}", "expires is 'tomorrow'"),
+        (f"id=a scope=read expires=2027-02-30T00:00:00Z sha256={HASH}", "expires is"),
+        (f"id=a scope=read rate=fast sha256={HASH}", "rate is 'fast'"),
+        (f"id=a scope=read max_names=0 sha256={HASH}", "max_names is '0'"),
+        (f"id=a scope=read max_names=-1 sha256={HASH}", "max_names is '-1'"),
+        (f"id=a scope=read scopes=read sha256={HASH}", "the words id, sha256"),
+        (f"id=a scope=read read sha256={HASH}", "write word=value"),
+        (f"id=a scope=read id=b sha256={HASH}", "id is there twice"),
         (f"{GOOD}\n{GOOD}", "this sha256 is there twice"),
         (f"# sha256={HASH}", "holds no token"),
+        (f"id=a sha256={HASH} scope=read", "sha256 must stand last"),
+        (f"{GOOD}\nid=a rate=5/s scope=read sha256={'0' * 64}", "they are one client"),
+        (f"{GOOD}\nid=a max_names=5 scope=read sha256={'0' * 64}", "they are one client"),
     ],
 )
 def test_a_wrong_line_is_told_in_a_sentence(line, sentence):
@@ -108,7 +111,7 @@ def test_the_life_of_a_token():
 
 
 def test_it_ends_when_its_time_is_over():
-    assert Tokens(f"{GOOD} expires=2001-01-01T00:00:00Z").find("a token") is None
+    assert Tokens(f"id=a scope=read expires=2001-01-01T00:00:00Z sha256={HASH}").find("a token") is None
 
 
 # What it allows
@@ -148,7 +151,7 @@ def file(tmp_path, monkeypatch):
 def test_a_token_is_revoked_and_another_let_in_without_a_restart(file):
     ours = Tokens(str(file))
     assert ours.find("a token")
-    replaced(file, f"id=b sha256={hash_of('another')} scope=read\n")
+    replaced(file, f"id=b scope=read sha256={hash_of('another')}\n")
     assert ours.find("a token") is None
     assert ours.find("another").id == "b"
 
@@ -182,13 +185,39 @@ def test_what_was_found_is_in_force_until_its_line_or_its_time_is_over(file, mon
     ours = Tokens(str(file))
     found = ours.find("a token")
     assert ours.in_force(found)
-    for other in (f"{GOOD} prefix=b.", f"{GOOD} expires=2027-01-31T12:00:00Z", "# nobody"):
+    for other in (
+        f"id=a scope=read prefix=b. sha256={HASH}",
+        f"id=a scope=read expires=2027-01-31T12:00:00Z sha256={HASH}",
+        "# nobody",
+    ):
         replaced(file, other)
         assert not ours.in_force(found), other
     replaced(file, GOOD)
     assert ours.in_force(found)
-    replaced(file, f"{GOOD} expires={'2001-01-31T12:00:00Z'}")
+    replaced(file, f"id=a scope=read expires=2001-01-31T12:00:00Z sha256={HASH}")
     assert not ours.in_force(next(iter(ours._by_hash.values())))
+
+
+def test_a_file_that_is_cut_short_opens_nothing(file):
+    """Whatever a full disk or half of a copy left of it: what it allows was allowed before."""
+    token, one = new_token(["increment"], prefixes=["tickets."], expires="1h", id="shop", rate="5/1h", max_names=1)
+    whole = f"{GOOD}\n{one.line()}\n"
+    for length in range(len(whole)):
+        replaced(file, GOOD)
+        ours = Tokens(str(file))
+        replaced(file, whole[:length])
+        assert ours.find(token) in (None, one)
+        assert ours.find("a token") in (None, Tokens(GOOD).find("a token"))
+
+
+def test_a_pipe_is_no_file(file):
+    """It would stop the worker, and could not be read again."""
+    ours = Tokens(str(file))
+    file.unlink()
+    os.mkfifo(file)
+    assert ours.find("a token")
+    with pytest.raises(ConfigurationError, match="no file that can be read again"):
+        Tokens(str(file))
 
 
 def test_a_file_that_went_away_and_came_back(file, caplog):
@@ -197,12 +226,20 @@ def test_a_file_that_went_away_and_came_back(file, caplog):
     assert ours.find("a token")
     assert ours.find("a token")
     assert len(caplog.messages) == 1
-    file.write_text(f"id=b sha256={hash_of('another')} scope=read")
+    file.write_text(f"id=b scope=read sha256={hash_of('another')}")
     assert ours.find("a token") is None
     assert ours.find("another")
 
 
-@pytest.mark.parametrize(("name", "sentence"), [("none", "cannot be read"), (".", "cannot be read")])
+@pytest.mark.parametrize("around", ["{}", " {}", "'{}'", "Bearer {}", "x={}\n"])
+def test_a_token_in_the_place_of_its_file_is_not_repeated(around):
+    token, _ = new_token(["read"])
+    with pytest.raises(ConfigurationError, match="holds a token itself") as told:
+        Tokens(around.format(token))
+    assert token not in str(told.value)
+
+
+@pytest.mark.parametrize(("name", "sentence"), [("none", "cannot be read"), (".", "no file that can be read")])
 def test_without_tokens_it_does_not_start(tmp_path, name, sentence):
     with pytest.raises(ConfigurationError, match=sentence):
         Tokens(str(tmp_path / name))

@@ -246,7 +246,7 @@ async def test_tokens_in_the_environment_and_a_token_from_the_command_line() -> 
     async with started("token", "new", "--scope", "read,increment", "--prefix", "a.", "--id", "web") as command:
         assert await command.status() == 0
     token, line = (word for word in command.said if word.startswith(("qc_", "id=")))
-    assert f"id=web sha256={hash_of(token)} scope=read,increment prefix=a." == line
+    assert f"id=web scope=read,increment prefix=a. sha256={hash_of(token)}" == line
     async with serve(QUART_COUNTER_TOKENS=line) as served:
         assert "clients with a token" in " ".join(served.said)
         bearer = [("Authorization", f"Bearer {token}")]
@@ -301,7 +301,7 @@ async def answers(served: Served, status: int, headers: Headers) -> None:
         (["--bind", "127.0.0.1:0", "--proxies", "1", "--open"], "no secret_key"),
         (["--bind", "127.0.0.1:0", "--proxies", "1", "--demo"], "the demo is for this one alone"),
         (["--tokens", "/nonexistent"], "cannot be read"),
-        (["--tokens", "id=a sha256=x scope=read"], "sha256 must be 64"),
+        (["--tokens", "id=a scope=read sha256=x"], "sha256 must be 64"),
     ],
 )
 async def test_what_does_not_start(arguments: list[str], sentence: str) -> None:
