@@ -233,3 +233,15 @@ def test_every_extractor_is_offered_in_the_sentence():
     with pytest.raises(ConfigurationError) as told:
         parse("?")
     assert all(f"{kind}:" in str(told.value) for kind in answers._FINDERS if kind != "text")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "body"), [("(a+)+$", b"a" * 60 + b"!"), (r".*.*=(\d+)", b"a" * 20_000), ("a*b", b"a" * 500_000)]
+)
+def test_a_pattern_that_never_ends_is_given_up(pattern, body):
+    """Nobody waits for it: a match holds the loop, and no timeout of a request is heard meanwhile."""
+    extractor = parse(f"regex:{pattern}")
+    with pytest.raises(ConfigurationError, match="does not come to an end") as told:
+        extractor.number(Answer(200, body=body))
+    assert f"{len(body)} characters" in str(told.value)
+    assert parse(r"regex:n=(\d+)").number(Answer(200, body=b" " * 1_000_000 + b"n=7")) == 7

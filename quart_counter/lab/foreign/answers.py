@@ -9,12 +9,14 @@ from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 from quart_counter.errors import ConfigurationError
+from quart_counter.lab.foreign import patience
 
 # one that stands alone: no part of a word, a fraction, a date, a time
 INTEGER: Final = re.compile(r"(?<![\w.-])(?<!\d[:/,])-?\d+(?!\w|[.:/,-]\d)")
 WHOLE: Final = re.compile(r"\s*([+-]?\d{1,30})\s*")
 NOT_COUNTERS: Final = frozenset({"content-length", "age", "retry-after", "keep-alive", "x-content-duration"})
 SHOWN: Final = 10  # candidates
+PATTERN_S: Final = 0.25  # for one answer; a megabyte takes a pattern that goes forward some hundredths
 NO_JSON: Final = object()
 _STATUSES: Final = frozenset(status.value for status in HTTPStatus)
 
@@ -182,8 +184,22 @@ def _by_pointer(answer: Answer, pointer: str) -> int | None:
 
 
 def _by_pattern(answer: Answer, pattern: str) -> int | None:
-    match = re.search(pattern, answer.text)
+    if pattern in _ENDLESS:
+        raise ConfigurationError(_ENDLESS[pattern])
+    text = answer.text
+    try:
+        with patience.of(PATTERN_S):
+            match = re.search(pattern, text)
+    except patience.AtAnEnd:
+        _ENDLESS[pattern] = (
+            f"--answer regex:{pattern} does not come to an end: {PATTERN_S:g} s on an answer of {len(text)} "
+            "characters; say what stands before the number, and repeat nothing that repeats, as in regex:value=(\\d+)"
+        )
+        raise ConfigurationError(_ENDLESS[pattern]) from None
     return None if match is None else _whole(match[1] if match.re.groups else match[0])
+
+
+_ENDLESS: Final[dict[str, str]] = {}  # patterns that were given up: of a hundred answers that are here, one is enough
 
 
 def _by_header(answer: Answer, name: str) -> int | None:
