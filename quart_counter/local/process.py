@@ -8,6 +8,7 @@ import random
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -48,14 +49,26 @@ class Probe:
     port: int
     ask: bytes
     answer: bytes
+    tls: ssl.SSLContext | None = None
 
     def passes(self) -> bool:
         try:
-            with socket.create_connection((LOOPBACK, self.port), timeout=1.0) as connection:
+            with connected(self.port, 1.0, self.tls) as connection:
                 connection.sendall(self.ask)
                 return re.match(self.answer, connection.recv(512), re.DOTALL) is not None
         except OSError:
             return False
+
+
+@contextmanager
+def connected(port: int, timeout_s: float, tls: ssl.SSLContext | None) -> Iterator[socket.socket]:
+    """A connection to `port` for the block, with TLS if there is any. Raises OSError."""
+    with socket.create_connection((LOOPBACK, port), timeout=timeout_s) as plain:
+        if tls is None:
+            yield plain
+            return
+        with tls.wrap_socket(plain, server_hostname=LOOPBACK) as wrapped:
+            yield wrapped
 
 
 class LocalServer:

@@ -14,6 +14,7 @@ from quart_counter.stores.base import Limits, answered
 from quart_counter.stores.redis.address import check_options
 from quart_counter.stores.redis.questions import ask
 from quart_counter.stores.redis.session import pool
+from quart_counter.stores.redis.trust import check_trust
 from quart_counter.transfer.naming import Naming
 from quart_counter.transfer.rows import Row, restore
 
@@ -29,6 +30,7 @@ async def batches(url: str, match: str, naming: Naming, limits: Limits) -> Async
     """
     try:
         check_options(url)
+        check_trust(url)
         client = aioredis.Redis(connection_pool=pool(url, limits, connections=1, decode_responses=False))
     except ValueError:
         raise ConfigurationError("the URL of --from-redis is wrong: use redis://USER:PASSWORD@HOST:PORT/0") from None

@@ -1,18 +1,16 @@
 """The stores' own locks: a Redis user and a PostgreSQL role with no more rights than docs/access.md says, and TLS."""
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import redis.asyncio as aioredis
-from servers import a_server_of_our_own, require, require_program
+from servers import a_server_of_our_own, require
 
 from e2e.raw import ask
 from e2e.served import outcome, serve
-from quart_counter.local.process import free_port
 from quart_counter.local.redis.cluster import private_cluster
 from quart_counter.local.redis.sentinel import private_sentinel
 from quart_counter.model import Applied, Change, Reading
@@ -125,38 +123,6 @@ async def test_a_redis_user_who_may_count_and_nothing_else(tmp_path: Path) -> No
                 with pytest.raises(aioredis.ResponseError, match=r"permission|can't access|can't run"):
                     await user.execute_command(*command)
         assert "0f2d" not in "\n".join(said)
-
-
-def certificates(folder: Path, name: str) -> None:
-    """A private CA `name`, and a certificate of it for 127.0.0.1."""
-    require_program("openssl")
-    run = {"cwd": folder, "check": True, "capture_output": True}
-    new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj"]
-    ca = [f"/CN={name}", "-x509", "-days", "2", "-keyout", f"{name}.key", "-out", f"{name}.pem"]
-    subprocess.run([*new, *ca], **run)  # type: ignore[call-overload]
-    subprocess.run([*new, "/CN=redis", "-keyout", f"{name}-server.key", "-out", f"{name}.csr"], **run)  # type: ignore[call-overload]
-    (folder / "san").write_text("subjectAltName=IP:127.0.0.1")
-    sign = ["openssl", "x509", "-req", "-in", f"{name}.csr", "-CA", f"{name}.pem", "-CAkey", f"{name}.key"]
-    signed = ["-CAcreateserial", "-days", "2", "-extfile", "san", "-out", f"{name}-server.pem"]
-    subprocess.run([*sign, *signed], **run)  # type: ignore[call-overload]
-
-
-async def test_redis_over_tls_with_a_private_ca(tmp_path: Path) -> None:
-    certificates(tmp_path, "ours")
-    certificates(tmp_path, "theirs")
-    port = free_port()
-    tls = ["--tls-port", str(port), "--tls-cert-file", str(tmp_path / "ours-server.pem"), "--tls-auth-clients", "no"]
-    keys = ["--tls-key-file", str(tmp_path / "ours-server.key"), "--tls-ca-cert-file", str(tmp_path / "ours.pem")]
-    with a_server_of_our_own("redis", extra_args=[*tls, *keys]):
-        url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={tmp_path}"
-        async with serve("--workers", "2", QUART_COUNTER_URL=f"{url}/ours.pem") as served:
-            await everything(served.url)
-        for wrong in (f"{url}/theirs.pem", f"rediss://127.0.0.1:{port}/0"):
-            status, said = await outcome("serve", "--bind", "127.0.0.1:0", QUART_COUNTER_URL=wrong)
-            assert (status, "Traceback" in said) == (2, False), said
-            assert "certificate" in said.lower(), said
-        status, said = await outcome("serve", "--bind", "127.0.0.1:0", QUART_COUNTER_URL=f"{url}/nothing.pem")
-        assert (status, "Traceback" in said) == (2, False), said
 
 
 async def test_a_postgres_role_that_may_count_and_nothing_else() -> None:

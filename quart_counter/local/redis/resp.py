@@ -1,27 +1,27 @@
 """One question to a Redis, in its own protocol: enough to form a cluster with the standard library."""
 
-import socket
+import ssl
 from typing import IO, TypeAlias
 
-from quart_counter.local.process import LOOPBACK, ServerFailed
+from quart_counter.local.process import ServerFailed, connected
 
 Reply: TypeAlias = "str | int | list[Reply] | None"
 TIMEOUT_S = 5.0
 
 
-def ask(port: int, *words: object) -> Reply:
+def ask(port: int, *words: object, tls: ssl.SSLContext | None = None) -> Reply:
     """Send one command to the server on `port` and return its reply. Raises ServerFailed for an error, OSError."""
     parts = [str(word).encode() for word in words]
     request = b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
-    with socket.create_connection((LOOPBACK, port), timeout=TIMEOUT_S) as connection:
+    with connected(port, TIMEOUT_S, tls) as connection:
         connection.sendall(request)
         with connection.makefile("rb") as answer:
             return _read(answer)
 
 
-def fields(port: int, *words: object) -> dict[str, str]:
+def fields(port: int, *words: object, tls: ssl.SSLContext | None = None) -> dict[str, str]:
     """Ask for a text of `name:value` lines, such as INFO, and return it by name."""
-    lines = str(ask(port, *words)).splitlines()
+    lines = str(ask(port, *words, tls=tls)).splitlines()
     return {name: value for name, separator, value in (line.partition(":") for line in lines) if separator}
 
 

@@ -30,6 +30,7 @@ from quart_counter.stores.redis.flush import Command, Flushes, home_of, trip, un
 from quart_counter.stores.redis.questions import ask, info_of, settings_of
 from quart_counter.stores.redis.sentinel import let_go_of_the_replaced
 from quart_counter.stores.redis.session import READ_CONNECTIONS, check_role, guarantees, pool, replicated
+from quart_counter.stores.redis.trust import check_trust
 
 READ_MANY: Final = """
 local found = {}
@@ -135,6 +136,7 @@ async def open_store(url: str, limits: Limits) -> AsyncIterator[RedisStore]:
     """Connect, read what the server promises, and close both pools at the end. Raises ConfigurationError."""
     try:
         check_options(url)
+        check_trust(url)
         store = RedisStore(url, limits)
     except ValueError:  # its words may repeat a piece of the password
         raise ConfigurationError(
@@ -149,6 +151,7 @@ async def open_store(url: str, limits: Limits) -> AsyncIterator[RedisStore]:
 
 
 def _form(url: str, login: str = "USER:PASSWORD@") -> str:
+    scheme = "rediss" if url.startswith("rediss") else "redis"
     if "+sentinel:" in url:
-        return f"redis+sentinel://{login}HOST:PORT,HOST:PORT/SERVICE/0, the hosts of Sentinels"
-    return f"redis://{login}HOST:PORT/0"
+        return f"{scheme}+sentinel://{login}HOST:PORT,HOST:PORT/SERVICE/0, the hosts of Sentinels"
+    return f"{scheme}://{login}HOST:PORT/0"

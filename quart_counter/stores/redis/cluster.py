@@ -32,10 +32,10 @@ from quart_counter.stores.redis.questions import info_of, settings_of
 from quart_counter.stores.redis.routes import Routes
 from quart_counter.stores.redis.session import guarantees, replicated
 from quart_counter.stores.redis.slots import PORT, Slots
+from quart_counter.stores.redis.trust import check_trust
 
 LISTS: Final = 16
 MAX_LISTED: Final = 100_000  # names that a worker knows to be listed
-REMEDY: Final = "name one of its nodes with --url redis+cluster://HOST:PORT"
 
 
 class Lane(Flushes):
@@ -176,6 +176,7 @@ async def open_store(url: str, limits: Limits) -> AsyncIterator[RedisClusterStor
     """Connect, learn the nodes, read what they promise, and close all at the end. Raises ConfigurationError."""
     try:
         check_options(url)
+        check_trust(url)
         if several(url, PORT).path not in ((), ("0",)):
             raise ConfigurationError("a Redis Cluster has no databases: leave out what stands after the hosts")
         store = RedisClusterStore(url, limits)
@@ -188,5 +189,6 @@ async def open_store(url: str, limits: Limits) -> AsyncIterator[RedisClusterStor
         try:
             await store.inspect()
         except StoreAway as away:
-            raise unusable(away, REMEDY) from None
+            scheme = url.partition(":")[0]
+            raise unusable(away, f"name one of its nodes with --url {scheme}://HOST:PORT") from None
         yield store

@@ -141,5 +141,12 @@ def away_words(error: BaseException) -> str:
 
 def unusable(away: StoreAway, remedy: str) -> ConfigurationError:
     """Say what mends a Redis that cannot be used at the start."""
-    refused = isinstance(away.__cause__, AuthenticationError)
-    return ConfigurationError(f"{away}. {'Look at user and password' if refused else 'Start it'}, or {remedy}")
+    return ConfigurationError(f"{away}. {_first_step(away)}, or {remedy}")
+
+
+def _first_step(away: StoreAway) -> str:
+    if isinstance(away.__cause__, AuthenticationError):
+        return "Look at user and password"
+    if "CERTIFICATE_VERIFY_FAILED" in str(away):  # behind Sentinels there is no cause but these words
+        return "Name the CA of its certificate with ssl_ca_certs=FILE in the URL, and its host as the certificate does"
+    return "Start it"

@@ -31,9 +31,10 @@ def through_sentinels(url: str, limits: Limits) -> dict[str, Any]:
     if not service or not db.isdecimal() or len(address.path) > 2:
         raise ValueError("no service, or no database after it")
     words = parse_url(for_driver(address.server(address.hosts[0], db)))
+    trust = {name: word for name, word in words.items() if name.startswith("ssl_")}  # Sentinels are asked with TLS, too
     login = {name.partition("_")[2]: word for name, word in parse_qsl(address.query) if name in SENTINEL_LOGIN}
     patience_s = limits.store_timeout_s / 3  # so that a silent one leaves time for another
-    asked = {"socket_connect_timeout": patience_s, "socket_timeout": patience_s, **login}
+    asked = {"socket_connect_timeout": patience_s, "socket_timeout": patience_s, **trust, **login}
     kind = SSLPrimary if address.tls else Primary
     return {**words, "connection_class": kind, "sentinels": address.hosts, "service": service, "asked": asked}
 

@@ -1,0 +1,28 @@
+"""Which certificates a Redis URL believes and shows: tried before anybody is asked, for the driver tries them late.
+
+rediss://HOST:PORT/0?ssl_ca_certs=FILE&ssl_certfile=FILE&ssl_keyfile=FILE
+"""
+
+from __future__ import annotations
+
+import ssl
+from urllib.parse import parse_qsl, urlsplit
+
+from quart_counter.errors import ConfigurationError
+
+
+def check_trust(url: str) -> None:
+    """Raise ConfigurationError for certificates without TLS, and for files that hold none."""
+    words = {name: word for name, word in parse_qsl(urlsplit(url).query) if name.startswith("ssl_")}
+    if words and not url.startswith("rediss"):
+        raise ConfigurationError(f"the Redis URL has {min(words)} and asks for no TLS: begin it with rediss")
+    try:
+        context = ssl.create_default_context(cafile=words.get("ssl_ca_certs"))
+        if "ssl_certfile" in words:
+            context.load_cert_chain(words["ssl_certfile"], words.get("ssl_keyfile"))
+    except OSError as error:  # ssl's own errors are such, too
+        named = " and ".join(word for name, word in words.items() if name.endswith(("_certs", "file")))
+        raise ConfigurationError(
+            f"the Redis URL names certificates that cannot be read ({error.strerror}): name files in PEM, instead of "
+            f"{named}"
+        ) from None
