@@ -101,6 +101,8 @@ def _composed(app_or_url: App | str, request: str, headers: Mapping[str, str], b
 
     method, _, path = request.rpartition(" ")
     base = app_or_url if isinstance(app_or_url, str) else "http://localhost"
+    if not base.startswith(("http://", "https://")):
+        raise ConfigurationError(f"{base!a} is neither an ASGI app nor a URL: give the app itself, or http://HOST:PORT")
     if not path.startswith("/"):
         raise ConfigurationError(f"{request!a} is not a request: write it as 'POST /tickets'")
     return target.compose(urljoin(base, path), method or "POST", headers.items(), body)

@@ -188,7 +188,7 @@ class Wsgi:
         (Wsgi(), "POST /", "Wsgi is no ASGI app: run it under its server and race its URL"),
         (None, "POST /", "NoneType is no ASGI app"),
         (asgi, "tickets", "'tickets' is not a request: write it as 'POST /tickets'"),
-        ("localhost:5000", "POST /", "is not a URL"),
+        ("localhost:5000", "POST /", "'localhost:5000' is neither an ASGI app nor a URL"),
     ],
 )
 async def test_what_cannot_be_raced_is_one_sentence(app, asked, sentence):
@@ -278,7 +278,7 @@ async def test_the_page_is_true():
     """Its tests pass on a right app; on a racy one the first fails as the page shows it, but for the times."""
     first, second, plugin = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
     right, racy = {"app": counting()}, {"app": counting(pause=True)}
-    exec(first + second + plugin, right)  # the page's own words
+    exec(plugin + first + second, right)  # the page's own words
     assert right["pytest_plugins"] == ["quart_counter.pytest_plugin"]
     await right["test_tickets"]()
     right["app"].number = None
@@ -290,6 +290,13 @@ async def test_the_page_is_true():
     assert untimed(line.removeprefix("E") for line in shown.splitlines()) == untimed(
         f"AssertionError: {failure.value}".splitlines()
     )
+
+
+def test_the_plain_test_of_the_page_is_true(race):
+    """The one that takes the fixture."""
+    plain = {"app": counting()}
+    exec(re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.M | re.S)[-1], plain)
+    plain["test_tickets"](race)
 
 
 def untimed(lines):

@@ -21,7 +21,7 @@ _HEADLINES: Final = {
 _MORALS: Final = {
     "lock-late-answer": (
         "The total is right and both answers are {answer}: number {skipped} was given to nobody and {answer} twice.\n"
-        '(Not "2 and 3", as the question guesses: two increments never make a 3.)\n'
+        '(Whoever expects "2 and 3": two increments never make a 3.)\n'
         "The answer has to be born inside the step that adds; read later, it is somebody else's."
     ),
     "unguarded": (

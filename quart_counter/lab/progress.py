@@ -1,6 +1,10 @@
-"""A bar with live counts for a race."""
+"""A bar with live counts for a race, and its end in good order when somebody ends it."""
 
 from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from quart_counter.cli.bar import Bar
 from quart_counter.lab.history import Operation
@@ -23,3 +27,13 @@ class Progress(Bar):
 
     def _counts(self) -> str:
         return f"{self._answered} answered, {len(self._numbers)} distinct"
+
+
+@contextmanager
+def stopped_in_order() -> Iterator[None]:
+    """Take SIGTERM, as a CI sends when time is up, for Ctrl-C: what was started is stopped, what was learnt is told."""
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -17,7 +17,7 @@ from quart_counter.lab.checker import ANOMALIES
 from quart_counter.lab.explain import CLIENTS, ENTRIES
 from quart_counter.lab.explain import explain as tell
 from quart_counter.lab.html.file import PageFile
-from quart_counter.lab.progress import Progress
+from quart_counter.lab.progress import Progress, stopped_in_order
 from quart_counter.lab.race import DEFAULT, Entry, Row, run
 from quart_counter.lab.race import entries as races
 from quart_counter.settings.modes import MODES, no_such_mode
@@ -51,13 +51,14 @@ def race(
     rows: list[Row] = []
     stories: list[Row] = []
     try:
-        for entry in entries:
-            with _store_url(entry, url) as store_url:
-                rows.append(_race(entry, store_url, min(clients, requests), requests, silent=as_json))
-            if history_dir is not None:
-                rows[-1].keep(Path(history_dir))
-        if explain:
-            stories = [_race(entry, "", CLIENTS, CLIENTS, silent=True) for entry in ENTRIES]
+        with stopped_in_order():
+            for entry in entries:
+                with _store_url(entry, url) as store_url:
+                    rows.append(_race(entry, store_url, min(clients, requests), requests, silent=as_json))
+                if history_dir is not None:
+                    rows[-1].keep(Path(history_dir))
+            if explain:
+                stories = [_race(entry, "", CLIENTS, CLIENTS, silent=True) for entry in ENTRIES]
     except KeyboardInterrupt:
         click.echo(f"interrupted after {len(rows)} of {len(entries)} races", err=True)
     click.echo(json.dumps({"rows": [row.document() for row in rows]}, indent=2) if as_json else table(rows))

@@ -40,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path not in ("/racy", "/tight", "/right", "/two"):
             return self.send_error(404)
         number = {"/racy": racy, "/tight": tight}.get(self.path, right)()
-        self.answer(f'{{"value": {number}, "version": {number}}}' if self.path == "/two" else f"You are {number}!")
+        self.answer(f'{{"ticket": {number}, "version": {number}}}' if self.path == "/two" else f"You are {number}!")
 
     def do_GET(self):
         self.answer(str(Numbers.right))

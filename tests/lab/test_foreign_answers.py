@@ -35,8 +35,12 @@ def test_the_only_integer_is_the_number(body, where, number):
 
 
 ASKED = [
-    (b'{"value": 7, "version": 9}', ["json:/value", "json:/version"]),
-    (b"Ticket 7, room 9", ["regex:Ticket (-?\\d+)", "regex:Ticket 7, room (-?\\d+)"]),
+    (b'{"ticket": 7, "version": 9}', ["json:/ticket", "json:/version"]),
+    (b'{"a": {"value": 7}, "b": {"value": 9}}', ["json:/a/value", "json:/b/value"]),
+    (b"Ticket 7, room 9", ["regex:Ticket (-?\\d+)", "regex:Ticket \\d+, room (-?\\d+)"]),
+    (b"You are number 1 of 2026", ["regex:You are number (-?\\d+)", "regex:are number \\d+ of (-?\\d+)"]),
+    (b"7 of 9", [r"regex:(-?\d+)", r"regex:\d+ of (-?\d+)"]),
+    (b"room 3\nroom 4\n", [r"regex:room (-?\d+)", r"regex:\A(?:\D*\d+){1}\D*?(-?\d+)"]),
 ]
 
 
@@ -49,6 +53,26 @@ def test_of_several_integers_somebody_must_choose(body, choices):
     for choice, candidate in zip(choices, candidates(answer), strict=True):
         assert f"--answer '{choice}'  now {candidate.number}" in str(told.value)
         assert parse(choice).number(answer) == candidate.number
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(b"You are number 9 of 2026", b"You are number 10 of 2027"), (b"1/7 2 3", b"20/8 31 4")]
+)
+def test_what_is_offered_fits_the_next_answer_too(one, other):
+    """No pattern holds a number that may change."""
+    found, then = (candidates(Answer(200, [], body)) for body in (one, other))
+    assert [first.extractor.number(Answer(200, [], other)) for first in found] == [later.number for later in then]
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        (b'{"value": 7, "version": 9}', "json:/value"),
+        (b'{"took_ms": 3, "data": {"Count": 7}}', "json:/data/Count"),
+    ],
+)
+def test_an_obvious_name_is_taken_and_told(body, where):
+    assert (str(agree(Answer(200, [], body))), agree(Answer(200, [], body)).among) == (where, 2)
 
 
 def test_a_header_is_offered_and_never_guessed():

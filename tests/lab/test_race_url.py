@@ -82,7 +82,7 @@ def test_steps_are_told_of_a_url_too(server):
 
 
 REFUSED = [
-    ("two integers", ["{}/two"], "Error: the answer holds 2 integers:\n  --answer 'json:/value'  now "),
+    ("two integers", ["{}/two"], "Error: the answer holds 2 integers:\n  --answer 'json:/ticket'  now "),
     ("nothing there", ["{}/nothing"], "answered 404 Not Found"),
     ("wrong method", ["{}/right", "--method", "PATCH"], "answered 501"),
     ("nobody there", ["http://127.0.0.1:1/"], "(connection refused): start the server first"),
@@ -108,8 +108,9 @@ def test_what_cannot_be_meant_is_one_sentence(server, arguments, sentence):
     assert "Traceback" not in answer.stderr
 
 
-async def test_an_interrupted_race_tells_what_it_learnt():
-    """Ctrl-C: what was answered stays, what was under way is unknown, and nothing follows from so little."""
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+async def test_an_interrupted_race_tells_what_it_learnt(sent):
+    """Ctrl-C, or a CI whose time is up: what was answered stays, what was under way is unknown, nothing follows."""
     half_way = asyncio.Event()
 
     async def half(call: Call) -> None:
@@ -119,7 +120,7 @@ async def test_an_interrupted_race_tells_what_it_learnt():
 
     async with rude(half) as server, started("race", server.url, "--clients", "10") as command:
         await half_way.wait()
-        command.signal(signal.SIGINT)
+        command.signal(sent)
         assert await command.status() == 3
     said = "\n".join(command.said)
     assert "interrupted" in said

@@ -13,8 +13,10 @@ from quart_counter.lab.foreign import patience
 
 # one that stands alone: no part of a word, a fraction, a date, a time
 INTEGER: Final = re.compile(r"(?<![\w.-])(?<!\d[:/,])-?\d+(?!\w|[.:/,-]\d)")
+DIGITS: Final = r"\d+"
 WHOLE: Final = re.compile(r"\s*([+-]?\d{1,30})\s*")
 NOT_COUNTERS: Final = frozenset({"content-length", "age", "retry-after", "keep-alive", "x-content-duration"})
+OBVIOUS: Final = frozenset({"value", "number", "count", "counter", "n"})  # what a JSON answer calls it, if once only
 SHOWN: Final = 10  # candidates
 PATTERN_S: Final = 0.25  # for one answer; a megabyte takes a pattern that goes forward some hundredths
 NO_JSON: Final = object()
@@ -63,6 +65,7 @@ class Extractor(NamedTuple):
 
     kind: str
     where: str
+    among: int = 1  # integers, of which it was taken for its name
 
     def __str__(self) -> str:
         """Return it as --answer takes it."""
@@ -96,11 +99,17 @@ def parse(given: str) -> Extractor:
 
 
 def agree(answer: Answer) -> Extractor:
-    """Return the extractor of the only integer in the answer's body. Raises: ConfigurationError, with the choices."""
+    """Return the extractor of the only integer in the answer's body, or of the only one with an obvious name.
+
+    Raises: ConfigurationError, with the choices.
+    """
     found = candidates(answer)
     in_body = [candidate for candidate in found if candidate.extractor.kind != "header"]
     if len(in_body) == 1:
         return in_body[0].extractor
+    named = [candidate.extractor for candidate in in_body if _obvious(candidate.extractor)]
+    if len(named) == 1:
+        return named[0]._replace(among=len(in_body))
     if not found:
         raise ConfigurationError(f"the answer ({answer.title}) holds no integer: {excerpt(answer)}")
     lines = [
@@ -108,7 +117,12 @@ def agree(answer: Answer) -> Extractor:
     ]
     more = [f"  and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
     what = f"{len(in_body)} integers" if in_body else "no integer in its body, but in its headers"
-    raise ConfigurationError("\n".join([f"the answer holds {what}:", *lines, *more, "say which one counts"]))
+    which = f"say which one counts (in a test: answer={printable(str(found[0].extractor))!r})"
+    raise ConfigurationError("\n".join([f"the answer holds {what}:", *lines, *more, which]))
+
+
+def _obvious(extractor: Extractor) -> bool:
+    return extractor.kind == "json" and extractor.where.rpartition("/")[2].lower() in OBVIOUS
 
 
 def candidates(answer: Answer) -> list[Candidate]:
@@ -156,9 +170,20 @@ def _in_text(text: str) -> Iterator[Candidate]:
 
 
 def _pattern(text: str, match: re.Match[str]) -> str:
-    """Return a pattern that finds the number again by what stands before it on its line."""
-    before = text[: match.start()].rpartition("\n")[2][-16:]
-    return f"{re.escape(before)}(-?\\d+)".replace("\\ ", " ")
+    """Return a pattern that finds the number again by what stands before it on its line, else by how many do."""
+    before = text[: match.start()]
+    line = before.rpartition("\n")[2]
+    by_words = f"{_any_numbers(line[-16:])}(-?\\d+)"
+    found = re.search(by_words, text)
+    if found and found.start(1) == match.start():
+        return by_words
+    return rf"\A(?:\D*\d+){{{len(re.findall(DIGITS, before))}}}\D*?(-?\d+)"
+
+
+def _any_numbers(text: str) -> str:
+    """Return a pattern of the text with any digits in place of its own."""
+    words = (re.escape(word).replace("\\ ", " ") for word in re.split(DIGITS, text))
+    return DIGITS.join(words)
 
 
 def _whole(value: Any) -> int | None:

@@ -17,7 +17,7 @@ from quart_counter.lab.foreign import answers, command, target, wire, words
 from quart_counter.lab.foreign.race import Race
 from quart_counter.lab.foreign.row import Plan
 from quart_counter.lab.html.file import PageFile
-from quart_counter.lab.progress import Progress
+from quart_counter.lab.progress import Progress, stopped_in_order
 
 STATUS: Final = {"RACY": 1, "NO_RACE_SEEN": 0, "INCONCLUSIVE": 3}
 COLOURS: Final = {"RACY": "red", "NO_RACE_SEEN": "green", "INCONCLUSIVE": "yellow"}
@@ -95,7 +95,8 @@ def race(url: str, asked: Asked) -> int:
     with Progress(aimed.url, plan.most, silent=asked.as_json) as progress:
         under_way = Race(aimed.url, asked.method, plan, progress.heard)
         try:
-            asyncio.run(_run(under_way, aimed, reading))
+            with stopped_in_order():
+                asyncio.run(_run(under_way, aimed, reading))
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             note = "Interrupted: this is what had been learnt by then."

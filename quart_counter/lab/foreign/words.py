@@ -69,7 +69,10 @@ def _wrapped(name: str, line: str) -> str:
 
 
 def _where(row: Row) -> str:
-    return "the only integer in the answer" if row.extractor.kind == "text" else printable(str(row.extractor))
+    if row.extractor.kind == "text":
+        return "the only integer in the answer"
+    others = f" of {row.extractor.among} integers, for its name" if row.extractor.among > 1 else ""
+    return f"{printable(str(row.extractor))}{others}"
 
 
 def _more(row: Row) -> str:
