@@ -142,9 +142,9 @@ class Connection(TCPServer):
         await self.idle_task.stop()
 
     def _has_begun(self) -> bool:
-        """Whether there is a part of a head; HTTP/2 has none that could be waited for."""
-        http = self.protocol.protocol
-        return isinstance(http, H11Protocol) and bool(http.connection.trailing_data[0])
+        """Whether there is a part of a head."""
+        http: Any = self.protocol.protocol
+        return bool(http.connection.trailing_data[0])
 
     def _head_is_here(self) -> None:
         if self._late is not None:

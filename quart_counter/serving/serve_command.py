@@ -136,7 +136,9 @@ def _server_settings(config_file: str | None) -> tuple[dict[str, Any], dict[str,
 
 
 def _check_setting(config_file: str, word: str, value: Any) -> None:
-    """Raise ConfigurationError for what Hypercorn accepts in silence: a misspelt key, or the wrong type."""
+    """Raise ConfigurationError for what is not ours to do, and for what Hypercorn accepts in silence."""
+    if word in _NOT_OURS and value != SERVER.get(word):
+        raise ConfigurationError(f"--config {config_file}: leave out {word}, for serve {_NOT_OURS[word]}")
     default = getattr(Config, word, _NO_SETTING)
     if word == "bind":
         default = ["127.0.0.1:8000"] if isinstance(value, list) else ""
@@ -148,6 +150,11 @@ def _check_setting(config_file: str, word: str, value: Any) -> None:
 
 
 _NO_SETTING: Final = object()
+_NOT_OURS: Final[Mapping[str, str]] = {
+    "alpn_protocols": "speaks HTTP/1.1 alone (a proxy in front may speak HTTP/2)",
+    "insecure_bind": "listens in one place (bind)",
+    "quic_bind": "speaks HTTP/1.1 alone (a proxy in front may speak HTTP/3)",
+}
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from quart_counter.web import tally
 
 # The server settings of record; hypercorn.toml says the same, with reasons.
 SERVER: Final[Mapping[str, Any]] = {
+    "alpn_protocols": ["http/1.1"],
     "backlog": 2048,
     "graceful_timeout": 10.0,
     "h11_max_incomplete_size": 32 * 1024,
@@ -32,6 +33,7 @@ SERVER: Final[Mapping[str, Any]] = {
     "keep_alive_max_requests": 1_000_000,
     "keep_alive_timeout": 75.0,
     "loglevel": "WARNING",
+    "ssl_handshake_timeout": 8.0,
     "worker_class": "asyncio",
 }
 FIRST_PAUSE_S: Final = 0.1

@@ -82,6 +82,9 @@ def assert_one_sentence(status: int, said: str, sentence: str) -> None:
         ("bind = 8000", "bind"),
         ("workers = 'x'", "workers"),
         ("workers = 3", "use --mode redis"),
+        ("alpn_protocols = ['h2', 'http/1.1']", "leave out alpn_protocols, for serve speaks HTTP/1.1 alone"),
+        ("quic_bind = ['127.0.0.1:0']", "leave out quic_bind"),
+        ("insecure_bind = ['0.0.0.0:0']", "leave out insecure_bind, for serve listens in one place"),
         ("= 1", "is not TOML"),
     ],
 )

@@ -1,4 +1,4 @@
-"""TLS by a Hypercorn file, and HTTP/2 in it: answered, idle in peace, and ended without a word."""
+"""TLS by a Hypercorn file: HTTP/1.1 in it and nothing else, bounded as without it."""
 
 import asyncio
 import datetime
@@ -10,14 +10,13 @@ from pathlib import Path
 
 import h2.config
 import h2.connection
-import h2.events
 import pytest
 
 from e2e.raw import Connection
 from e2e.served import Served, started
 
 INCREMENT = "/counters/tickets/increment"
-HEADERS = [(":method", "POST"), (":path", INCREMENT), (":scheme", "https"), (":authority", "localhost")]
+HEADERS = [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", b"localhost")]
 
 
 @pytest.fixture
@@ -46,60 +45,56 @@ def write_certificate(file: Path) -> None:
     file.write_bytes(secret + made.sign(key, hashes.SHA256()).public_bytes(pem))
 
 
+class TlsConnection(Connection):
+    @property
+    def protocol(self) -> str | None:
+        """What the other side chose of what was offered."""
+        return self.writer.get_extra_info("ssl_object").selected_alpn_protocol()  # type: ignore[no-any-return]
+
+
 @asynccontextmanager
-async def connect(url: str, protocol: str) -> AsyncIterator[Connection]:
+async def connect(url: str, *protocols: str) -> AsyncIterator[TlsConnection]:
     careless = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     careless.check_hostname, careless.verify_mode = False, ssl.CERT_NONE
-    careless.set_alpn_protocols([protocol])
+    careless.set_alpn_protocols(protocols)
     host, port = url.removeprefix("https://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port), ssl=careless)
     with closing(writer):
-        yield Connection(reader, writer)
+        yield TlsConnection(reader, writer)
 
 
-class Http2:
-    """A client that asks, and hears what the other side says."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
-        self.http.initiate_connection()
-
-    async def ask(self, times: int) -> list[str]:
-        """Ask so often at once; return the statuses."""
-        for _ in range(times):
-            self.http.send_headers(self.http.get_next_available_stream_id(), HEADERS, end_stream=True)
-        statuses: list[str] = []
-        ended = 0
-        while ended < times:
-            for event in await self.hear():
-                if isinstance(event, h2.events.ResponseReceived):
-                    statuses.append(dict(event.headers)[":status"])
-                ended += isinstance(event, h2.events.StreamEnded)
-        return statuses
-
-    async def ping(self) -> None:
-        """Say something that is no request, and be answered."""
-        self.http.ping(b"12345678")
-        while not any(isinstance(event, h2.events.PingAckReceived) for event in await self.hear()):
-            pass
-
-    async def hear(self) -> list[h2.events.Event]:
-        await self.connection.send(self.http.data_to_send())
-        async with asyncio.timeout(15):
-            data = await self.connection.reader.read(65536)
-        assert data, "it hung up"
-        return self.http.receive_data(data)
-
-
-async def test_http2_goes_on_after_its_first_answers(served: Served) -> None:
+async def test_http2_is_not_offered(served: Served) -> None:
+    """It has floods of its own, which Hypercorn does not bound, and paths that are a traceback."""
+    async with connect(served.url, "h2", "http/1.1") as connection:
+        assert connection.protocol == "http/1.1"
+        assert (await connection.ask("POST", INCREMENT)).json["value"] == 1
     async with connect(served.url, "h2") as connection:
-        client = Http2(connection)
-        for _ in range(3):
-            assert await client.ask(30) == ["200"] * 30
-            await client.ping()
-        served.signal(signal.SIGTERM)
-        assert await served.status() == 0
+        assert connection.protocol is None
+        h2c = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
+        h2c.initiate_connection()
+        h2c.send_headers(1, [*HEADERS, (b":path", b"/counters/x\xc3\xa9")], end_stream=True)
+        await connection.send(h2c.data_to_send())
+        assert (await connection.reply()).status == 400
+        await connection.rest()
+    await served_without_a_word(served)
+
+
+async def test_a_handshake_must_come_to_its_end(served: Served) -> None:
+    """Those that have not begun, those that stopped in it, and those that say nothing after it."""
+    host, port = served.url.removeprefix("https://").split(":")
+    half = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"
+    silent = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
+    silent[1][1].write(half)
+    async with connect(served.url, "http/1.1") as connection:
+        await asyncio.gather(*(Connection(*one).rest() for one in silent), connection.rest())
+    for _, writer in silent:
+        writer.close()
+    await served_without_a_word(served)
+
+
+async def served_without_a_word(served: Served) -> None:
+    served.signal(signal.SIGTERM)
+    assert await served.status() == 0
     assert served.said[-1].startswith("stopping"), served.said
     assert not [line for line in served.said if "Traceback" in line]
 
