@@ -48,7 +48,7 @@ class Places:
         self._counters, self._most, self._deadline_s = counters, most, deadline_s
         # The method as it is now, before anybody counts what clients do: these are no clients' changes.
         self._book = counters.apply
-        self._known: set[str] = set()  # names that have their place
+        self._known: set[str] = set()  # names of counters that were begun; a recount finds their places
         self._full_until: dict[str, float] = {}
         self._beginning: dict[str, asyncio.Lock] = {}
         self._errands = Errands()
@@ -87,10 +87,10 @@ class Places:
                 return answer
             taken.append(place)
         outcome = await self._counters.apply(change)
-        if _may_keep(change, outcome):
+        if isinstance(outcome, Applied):
             self._remember(change.name)
-            return outcome
-        await self._give_back(taken)
+        if not _may_have_begun(outcome):
+            await self._give_back(taken)
         return outcome
 
     async def _take(self, place: Place) -> Full | NotApplied | None:
@@ -151,11 +151,8 @@ class Places:
                 await self.recount(pause_s=2 * self._deadline_s)
 
 
-def _may_keep(change: Change, outcome: Outcome) -> bool:
-    """Whether the place stays taken: this began the counter, or may have, or left a key's record under the name."""
-    match outcome:
-        case Applied(_, version, replayed):
-            return version == 1 and not replayed
-        case Refused():
-            return change.key is not None
+def _may_have_begun(outcome: Outcome) -> bool:
+    """Whether the place stays taken."""
+    if isinstance(outcome, Applied):
+        return outcome.version == 1 and not outcome.replayed
     return isinstance(outcome, OutcomeUnknown)

@@ -72,14 +72,19 @@ async def test_what_began_nothing_takes_no_place(store: Store) -> None:
     assert (await taken(store), await counters_in(store)) == (0, [])
 
 
-async def test_a_key_takes_a_place_even_under_a_name_that_never_was(store: Store) -> None:
-    """Or made-up names with keys would fill the store although no counter is begun."""
+async def test_a_refusal_takes_no_place_although_its_key_is_kept(store: Store) -> None:
+    """It has none to begin the counter with later, be the places counted anew or not, and costs its client none."""
     places = a_worker(store, 3)
-    for n in range(3):
-        assert isinstance(await places.apply(Change(f"n{n}", by=5, limit=1, key="k"), None), Refused)
-    assert await places.apply(Change("n4", by=5, limit=1, key="k"), None) == Full(3)
-    assert isinstance(await places.apply(Change("n1", by=5, limit=1, key="k2"), None), Refused)
-    assert await taken(store) == 3
+    for n in range(4):
+        for _ in range(2):
+            outcome = await places.apply(Change(f"n{n}", by=5, limit=1, key="k"), TOKEN)
+            assert isinstance(outcome, Refused)
+    assert (await taken(store), await taken(store, f"{PLACES}.shop")) == (0, 0)
+    await places.recount(pause_s=0.001)
+    began = [type(await places.apply(Change(f"m{n}"), TOKEN)) for n in range(3)]
+    assert began == [Applied] * 3
+    assert [await places.apply(Change(f"n{n}"), TOKEN) for n in range(4)] == [Full(3)] * 4
+    assert await counters_in(store) == ["m0", "m1", "m2"]
 
 
 async def test_a_client_has_places_of_its_own(store: Store) -> None:
