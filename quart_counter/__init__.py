@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from quart_counter.errors import (
         ConfigurationError,
         CounterRefused,
+        Forbidden,
         InvalidChange,
         InvalidKey,
         NotApplied,
@@ -34,6 +35,7 @@ _HOMES = {
     "quart_counter.errors": (
         "ConfigurationError",
         "CounterRefused",
+        "Forbidden",
         "InvalidChange",
         "InvalidKey",
         "NotApplied",
@@ -47,6 +49,7 @@ _HOMES = {
 __all__ = [
     "ConfigurationError",
     "CounterRefused",
+    "Forbidden",
     "InvalidChange",
     "InvalidKey",
     "NotApplied",

@@ -6,6 +6,7 @@ QuartCounterError
 ├── InvalidKey             the key cannot make this change count once (also a ValueError); nothing was changed
 ├── CounterRefused         a rule said no: bound, cap, version or a key used for another request; no effect
 ├── NotApplied             it did not happen and will not; sending it again is safe
+├── Forbidden              the service does not let this client do it: no token for it; no effect (CounterClient)
 ├── OutcomeUnknown         it may have happened; only the same key can find out
 └── StoreAway              a reading could not be had: the store does not answer
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 __all__ = [
     "ConfigurationError",
     "CounterRefused",
+    "Forbidden",
     "InvalidChange",
     "InvalidKey",
     "NotApplied",
@@ -61,6 +63,13 @@ class CounterRefused(QuartCounterError):
 
 class NotApplied(QuartCounterError):
     """The change did not happen and will not happen later. Sending it again is safe."""
+
+
+class Forbidden(QuartCounterError):
+    """The service does not let this client do this (401, 403, 421): it had no effect, and sending it again has none.
+
+    `CounterClient` raises it. The sentence says what is missing: a token that is in force, a scope, a prefix.
+    """
 
 
 class OutcomeUnknown(QuartCounterError):

@@ -355,6 +355,20 @@ async def test_a_declined_request_is_not_sent_again(scripted, call):
     assert len(scripted.heard) == 1
 
 
+@pytest.mark.parametrize("status", [401, 403, 421])
+@pytest.mark.parametrize("call", CALLS)
+async def test_what_a_client_may_not_do_is_no_matter_of_trying_again(scripted, call, status):
+    scripted.script = [answer(status, {"detail": "This needs a token"})]
+    async with CounterClient(scripted.url) as client:
+        with pytest.raises(errors.Forbidden, match=rf"{status} \(This needs a token\).*changes nothing either"):
+            await CALLS[call](client)
+        scripted.script = [answer(status, {"detail": "This needs a token"})] * 2
+        for read in (client.read("t"), client.names()):
+            with pytest.raises(errors.Forbidden, match="This needs a token"):
+                await read
+    assert len(scripted.heard) == 3
+
+
 @pytest.mark.parametrize("call", CALLS)
 async def test_a_declined_second_try_says_nothing_about_the_first(scripted, call):
     scripted.script = [LOST, answer(401)]

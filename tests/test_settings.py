@@ -6,7 +6,7 @@ import pytest
 
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import MAX_KEYS
-from quart_counter.settings import PREFIX, Settings, load_settings
+from quart_counter.settings import PREFIX, Settings, load_settings, passed_over
 from quart_counter.settings.modes import MODES, mode_of, no_such_mode
 
 DEFAULTS = {
@@ -75,6 +75,28 @@ def test_a_file_beats_the_default_and_the_environment_beats_the_file(name):
     assert load_settings(environ, file={name: in_file}) == load_settings(environ)
 
 
+@pytest.mark.parametrize(("name", "meant"), [("TOKEN", "TOKENS"), ("WORKRS", "WORKERS"), ("MAX_NAME", "MAX_NAMES")])
+def test_a_misspelt_variable_is_an_error(name, meant):
+    """One letter less, and a service would be open to everybody."""
+    with pytest.raises(ConfigurationError, match=f"no setting {PREFIX}{name}: did you mean {PREFIX}{meant}"):
+        load_settings({PREFIX + name: "1"})
+    assert load_settings({PREFIX + name: ""}) == load_settings({})
+
+
+def test_variables_that_only_begin_alike_are_passed_over():
+    """Kubernetes makes such for a service of our name, in every container beside it."""
+    environ = {PREFIX + name: "x" for name in ("SERVICE_HOST", "SERVICE_PORT", "PORT", "PORT_8000_TCP_PROTO")}
+    assert load_settings({**environ, PREFIX + "WORKERS": "1"}) == load_settings({})
+    assert passed_over({**environ, PREFIX + "WORKERS": "1", "HOME": "/"}) == sorted(environ)
+
+
+@pytest.mark.parametrize("url", ["redis:/h:1/0", "rediss:h", "redis+cluster:/h:1", "postgresql:/h/d", "memcached:h:1"])
+def test_a_url_that_lacks_a_slash(url):
+    """The drivers' default is another server: localhost."""
+    with pytest.raises(ConfigurationError, match="two slashes"):
+        load_settings({}, url=url)
+
+
 @pytest.mark.parametrize("name", ["server", "loop"])
 def test_a_server_or_loop_that_is_none(name):
     with pytest.raises(ConfigurationError, match=f"{name} is 'apache': give "):
@@ -141,7 +163,7 @@ def test_a_mode_alone_brings_its_own_url(mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_mode_and_a_url_of_its_scheme_agree(mode):
     for scheme in MODES[mode].schemes:
-        assert load_settings({}, mode=mode, url=f"{scheme}:rest", secret_key="x" * 16).mode == mode
+        assert load_settings({}, mode=mode, url=f"{scheme}://rest", secret_key="x" * 16).mode == mode
 
 
 def test_a_url_never_implies_an_exhibit():

@@ -9,6 +9,7 @@ import quart_counter
 from quart_counter import (
     ConfigurationError,
     CounterRefused,
+    Forbidden,
     InvalidChange,
     NotApplied,
     OutcomeUnknown,
@@ -71,5 +72,5 @@ def errors(error: QuartCounterError) -> None:
             assert_type((error.name, error.by, error.key), tuple[str, int | None, str | None])
         case InvalidChange():
             _: ValueError = error
-        case ConfigurationError() | NotApplied() | StoreAway():
+        case ConfigurationError() | Forbidden() | NotApplied() | StoreAway():
             pass

@@ -25,7 +25,8 @@ class CounterClient:
     """Counts at a service elsewhere: `async with CounterClient("http://127.0.0.1:8000") as client`.
 
     Every change carries an idempotency key, and is sent again under it until `deadline_s` when its answer does not
-    come: it counts once. All calls raise what those of `Counters` raise; an `OutcomeUnknown` can be given to `resolve`.
+    come: it counts once. All calls raise what those of `Counters` raise, and `Forbidden` where a token is missing; an
+    `OutcomeUnknown` can be given to `resolve`.
 
     Increments by 1 without a key of their own that wait for the same name share one request. Each gets its own number,
     and `version` rises by 1 for all of them together. The number of a caller that was cancelled is skipped.
@@ -134,6 +135,8 @@ class CounterClient:
 
     async def _ask(self, call: Call) -> Mapping[str, Any]:
         tried = await self._sender.start(Flight(call, self._due()))
+        if tried.standing == "forbidden":
+            raise errors.Forbidden(f"{tried.because}.")
         if tried.standing != "answered":
             raise StoreAway(tried.because)
         return tried.document

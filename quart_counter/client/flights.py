@@ -26,6 +26,12 @@ class Forgotten(OutcomeUnknown):
     __slots__ = ()
 
 
+class Forbidden(NotApplied):
+    """It did not happen, and will not for whoever sends it again."""
+
+    __slots__ = ()
+
+
 class Claim(NamedTuple):
     """A caller's part in a request: number `place` of those it adds, or all of it where that is None.
 
@@ -89,6 +95,8 @@ class Delivery(Flight):
             return Refused(reason, document["value"], document["version"])
         if self.in_doubt and trouble_with_key(document) == "expired":
             return Forgotten(tried.because)
+        if tried.standing == "forbidden" and not self.in_doubt:
+            return Forbidden(tried.because)
         # "declined" too: the answer 404 to the second try says nothing about the first
         return OutcomeUnknown(tried.because) if self.in_doubt else NotApplied(tried.because)
 
@@ -167,6 +175,8 @@ def reading(claim: Claim, outcome: Outcome) -> Reading:
             raise errors.CounterRefused(
                 explain(change, outcome), name=change.name, reason=reason, value=value, version=version
             )
+        case Forbidden(because):
+            raise errors.Forbidden(f"{because}. Nothing was changed, and sending it again changes nothing either.")
         case NotApplied():
             raise errors.NotApplied(explain(change, outcome))
         case Forgotten(because):

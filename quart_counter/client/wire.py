@@ -19,9 +19,10 @@ try:
 except ModuleNotFoundError as missing:
     raise ConfigurationError("the client needs httpx: run pip install 'quart-counter[client]'") from missing
 
-# answered: 200; refused: by a rule of counting; declined: any other answer that trying again would not change
-Standing = Literal["answered", "refused", "declined", "not_applied", "in_doubt"]
-FINAL: Final = ("answered", "refused", "declined")
+# answered: 200; refused: by a rule of counting; forbidden: not for this client, or not at this address; declined: any
+# other answer that trying again would not change
+Standing = Literal["answered", "refused", "forbidden", "declined", "not_applied", "in_doubt"]
+FINAL: Final = ("answered", "refused", "forbidden", "declined")
 READING: Final = ("value", "version")
 KEY_TROUBLES: Final = ("expired", "ahead", "unsupported")
 
@@ -136,7 +137,7 @@ def _judge(call: Call, response: httpx.Response) -> Try:
         return Try("not_applied", document, because, _retry_after_s(response))
     if status >= 500 or status < 300:
         return Try("in_doubt", document, because, _retry_after_s(response))
-    return Try("declined", document, because)
+    return Try("forbidden" if status in (401, 403, 421) else "declined", document, because)
 
 
 def _is_there(field: str, document: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 import tomllib
@@ -20,7 +21,7 @@ from hypercorn.config import Config
 from quart_counter.errors import ConfigurationError
 from quart_counter.serving.banner import banner
 from quart_counter.serving.service import SERVER, Service
-from quart_counter.settings import Settings, load_settings
+from quart_counter.settings import Settings, load_settings, passed_over
 from quart_counter.settings.modes import MODES
 from quart_counter.web import log
 
@@ -37,6 +38,8 @@ async def serve(given: Mapping[str, Any], *, with_redis: bool, config_file: str 
                     f"--config is a file for Hypercorn: leave it out with --server {settings.server}"
                 )
             voice = _Voice(as_json=settings.log == "json")
+            if strangers := passed_over(os.environ):
+                voice.warn(f"passed over, for they are no settings: {', '.join(strangers)}")
             async with _running(settings, server, voice) as service:
                 told.is_up = True
                 voice.say(banner(settings, service))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any, Final
 
 from quart_counter.access.rates import parse_rate
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import MAX_KEYS
-from quart_counter.settings.modes import MODES, mode_of, no_such_mode
+from quart_counter.settings.modes import MODES, check_slashes, mode_of, no_such_mode
 
 PREFIX: Final = "QUART_COUNTER_"
 MIN_SECRET: Final = 16  # bytes
@@ -20,6 +21,9 @@ NEW_SECRET: Final = (
 )
 SERVERS: Final = ("hypercorn", "uvicorn")
 LOOPS: Final = ("auto", "asyncio", "uvloop")
+# So near to a setting that nothing else was meant. Kubernetes has names of its own for a service of our name
+# (QUART_COUNTER_SERVICE_PORT), and those are not.
+NEAR: Final = 0.75
 LOGS: Final = ("off", "json")
 
 
@@ -84,6 +88,9 @@ def load_settings(
     for name in given:
         if name not in known:
             raise ConfigurationError(f"there is no setting {name!r}; there are {', '.join(known)}")
+    for name in passed_over(environ):
+        if near := get_close_matches(name.removeprefix(PREFIX).lower(), known, n=1, cutoff=NEAR):
+            raise ConfigurationError(f"there is no setting {name}: did you mean {PREFIX}{near[0].upper()}?")
     values: dict[str, Any] = {}
     for name, one in known.items():
         if given.get(name) is not None:
@@ -93,6 +100,12 @@ def load_settings(
         elif file and file.get(name) is not None:
             values[name] = _typed(name, file[name], type(one.default))
     return _checked(values)
+
+
+def passed_over(environ: Mapping[str, str]) -> Sequence[str]:
+    """Return the variables that look like settings and are none."""
+    known = {PREFIX + one.name.upper() for one in fields(Settings)}
+    return sorted(name for name in environ if name.startswith(PREFIX) and environ[name] and name not in known)
 
 
 def _typed(source: str, value: Any, kind: type) -> Any:
@@ -186,4 +199,5 @@ def _with_mode_and_url(values: dict[str, Any]) -> dict[str, Any]:
             f"mode {mode} does not use {scheme}: URLs, but {' '.join(s + ':' for s in MODES[mode].schemes)}. "
             "Leave out the mode, or the URL"
         )
+    check_slashes(url)
     return {**values, "mode": mode, "url": values.get("url") or MODES[mode].default_url}

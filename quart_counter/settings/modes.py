@@ -27,12 +27,16 @@ class Mode(NamedTuple):
 
 _REDIS = ("redis", "rediss", "unix")
 _SEVERAL_REDIS = ("redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel")
-_ANY = (
-    *("memory", "sqlite", "postgres", "postgresql", "mysql", "mariadb", "memcached", "manager", "file"),
-    *_REDIS,
-    *_SEVERAL_REDIS,
-)
+_SERVERS = ("postgres", "postgresql", "mysql", "mariadb", "memcached", *_REDIS, *_SEVERAL_REDIS)
+_ANY = ("memory", "sqlite", "manager", "file", *_SERVERS)
 _REDIS_URL = "redis://127.0.0.1:6379/0"
+
+
+def check_slashes(url: str) -> None:
+    """Raise ConfigurationError for redis:/host and its like, which drivers take for their own default address."""
+    scheme, _, rest = url.partition(":")
+    if scheme in _SERVERS and not rest.startswith("//"):
+        raise ConfigurationError(f"the URL begins with {scheme}: and no two slashes: write {scheme}://")
 
 
 def _global(summary: str) -> Mode:

@@ -47,7 +47,7 @@ def _is_address(word: str) -> bool:
         ip_address(word)
     except ValueError:
         return False
-    return True
+    return "%" not in word  # a zone is a word of the machine that has it, and as long as it likes
 
 
 class Cookies(SecureCookieSessionInterface):

@@ -108,11 +108,15 @@ class Lines:
             dropped, self._dropped = self._dropped, 0
             yield self._text(time.time(), "warning", "lines of this log were dropped", {"dropped": dropped})
 
-    def _text(self, *entry: Any) -> bytes:
-        text = line(*entry)
+    def _text(self, when: float, level: str, message: str, more: Mapping[str, Any]) -> bytes:
+        more = {word: self._without(told) if isinstance(told, str) else told for word, told in more.items()}
+        return line(when, level, self._without(message), more).encode()
+
+    def _without(self, text: str) -> str:
+        """Hide the words before JSON escapes them, and nowhere else: a short one may be in its every line."""
         for word in self._hidden:
             text = text.replace(word, "***")
-        return text.encode()
+        return text
 
 
 def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:

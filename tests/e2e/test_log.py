@@ -39,13 +39,15 @@ async def test_a_line_tells_who_asked_for_what_and_how_it_went() -> None:
     token, known = new_token(["increment"], id="shop")
     environ = {"QUART_COUNTER_TOKENS": known.line(), "QUART_COUNTER_SECRET_KEY": "good for sixteen bytes"}
     async with serve("--log", "json", "--proxies", "1", **environ) as served:
+        await ask(served.url, "GET", "/healthz", [("X-Forwarded-For", f"fe80::1%{'x' * 9000}")])
         bearer = [("Authorization", f"Bearer {token}"), ("X-Forwarded-For", "made up, 192.0.2.7")]
         reply = await ask(served.url, *INCREMENT, [*bearer, ("X-Request-Id", "order-17.a")])
         assert (reply.status, reply.header("x-request-id")) == (200, "order-17.a")
         await ask(served.url, "GET", "/metrics", bearer)
         await ask(served.url, "GET", "/counters?after=secret-in-the-query")
         worker = served.workers[0]
-    first, forbidden, stranger = requests_in(served)
+    zoned, first, forbidden, stranger = requests_in(served)
+    assert zoned["client"] == "127.0.0.1", "a zone is as long as its writer likes, and no part of an address from afar"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first.pop("time"))
     assert 0 < first.pop("ms") < 5000
     assert first == {
@@ -133,6 +135,17 @@ async def test_a_bug_is_told_to_the_log_alone(way: str, pipe: tuple[int, int], m
     assert bug["request_id"] == reply.header("x-request-id")
     assert "RuntimeError: line one\nline two, and ***" in bug["traceback"]
     assert "broken" in bug["traceback"]
+
+
+def test_what_is_hidden_breaks_no_line(pipe: tuple[int, int]) -> None:
+    """Be it so short that it is in every line, or in need of quoting."""
+    lines = Lines(pipe[1])
+    lines.hide(["20", 'pass"wörd'])
+    lines.add((0.0, "error", 'no login with pass"wörd', {"status": 200, "path": "/counters/20"}))
+    lines.close()
+    (told,) = read_all(pipe[0])
+    assert (told["time"][:2], told["status"]) == ("19", 200)
+    assert (told["message"], told["path"]) == ("no login with ***", "/counters/***")
 
 
 async def test_a_log_that_nobody_reads_stops_nothing(pipe: tuple[int, int]) -> None:
