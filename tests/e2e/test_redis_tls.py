@@ -1,6 +1,7 @@
 """Redis in all its forms over TLS alone, with a private CA: it counts exactly, and believes no other CA."""
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,12 +9,12 @@ from pathlib import Path
 import pytest
 from certificates import certificates
 from redis.crc import key_slot
-from servers import require
+from servers import lacking, require
 
 from e2e.raw import ask
 from e2e.served import outcome, serve
 from quart_counter.errors import ConfigurationError
-from quart_counter.local.process import LocalServer
+from quart_counter.local.process import LocalServer, ServerFailed
 from quart_counter.local.redis import private_redis, resp
 from quart_counter.local.redis.cluster import PrivateCluster, private_cluster
 from quart_counter.local.redis.sentinel import PrivateSentinel, private_sentinel
@@ -32,7 +33,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ours(folder: Path) -> Tls:
-    return certificates(folder, "ours")
+    """Our CA, if the Redis of this machine knows TLS at all: that of the wheel does not."""
+    tls = certificates(folder, "ours")
+    try:
+        with private_redis(tls=tls):
+            return tls
+    except ServerFailed as failed:
+        if not re.search("TLS support|Bad directive", str(failed)):
+            raise
+        lacking("the Redis of this machine was built without TLS: `apt-get install redis-server` mends it")
+        raise
 
 
 @pytest.fixture(scope="module")
