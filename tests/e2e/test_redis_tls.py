@@ -108,6 +108,8 @@ async def test_certificates_that_cannot_be_used_are_told_before_anybody_is_asked
         assert "instead of /no/such.pem" in await refusal(f"{form}{nowhere}?ssl_ca_certs=/no/such.pem")
         assert f"instead of {ours.key}" in await refusal(f"{form}{nowhere}?ssl_ca_certs={ours.key}")
     assert "instead of /no/such.pem" in await refusal(f"rediss{nowhere}?ssl_certfile=/no/such.pem")
+    assert "without ssl_certfile" in await refusal(f"rediss{nowhere}?ssl_keyfile={ours.key}")
+    assert "give required" in await refusal(f"rediss{nowhere}?ssl_cert_reqs=perhaps")
     for form in ("redis", "redis+cluster"):
         assert "begin it with rediss" in await refusal(f"{form}{nowhere}?ssl_ca_certs={ours.ca}")
 
