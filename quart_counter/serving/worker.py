@@ -22,7 +22,7 @@ from typing import IO, Any, Final
 from quart import Quart
 
 from quart_counter.app import create_app
-from quart_counter.asgi.loops import loop_factory
+from quart_counter.asgi.loops import loop_factory, say_in_short
 from quart_counter.errors import ConfigurationError
 from quart_counter.settings import Settings
 from quart_counter.settings.secret import secrets_of
@@ -41,6 +41,7 @@ async def work(order: Mapping[str, Any], report: IO[str]) -> None:
     settings = Settings(**order["settings"])
     if settings.log == "json":
         log.take_over(secrets_of(settings))
+    say_in_short(asyncio.get_running_loop())
     stopping = _Stopping(order["server"]["graceful_timeout"])
     app = create_app(settings)
     app.extensions["quart_counter_tally"].share(order["tally_fd"], order["place"])
