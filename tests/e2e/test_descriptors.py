@@ -19,11 +19,15 @@ INCREMENT = ("POST", "/counters/tickets/increment")
 LATE_S = 30.0  # a silent connection is kept for 8 s, and the machine may be busy
 
 
+def write(script: Path, text: str) -> None:
+    script.write_text(text)
+    script.chmod(0o755)
+
+
 @asynccontextmanager
 async def serve_with(limit: str, limited: Path, *arguments: str) -> AsyncIterator[Served]:
     """`quart-counter serve` under a limit of a shell's `ulimit`, by a script of that name."""
-    limited.write_text(f'#!/bin/sh\nulimit {limit} {FEW} && exec "{sys.executable}" "$@"\n')
-    limited.chmod(0o755)
+    write(limited, f'#!/bin/sh\nulimit {limit} {FEW} && exec "{sys.executable}" "$@"\n')
     async with started("serve", "--bind", "127.0.0.1:0", *arguments, python=str(limited)) as served:
         found = await served.says(r"listening on\s+(http://\S+)\s+\(workers: (\d+)\)")
         served.url, served.workers = found[1], [int(found[2])]
