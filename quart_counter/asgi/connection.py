@@ -26,19 +26,24 @@ LATE: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection:
 
 
 class Parser(h11.Connection):
-    """h11's, that reads nothing behind a last request (RFC 9112, 9.6).
+    """h11's, that reads nothing behind a last request (RFC 9112, 9.6), nor when nobody is there for the answers.
 
     h11 takes a line end after it for a mistake, and Hypercorn would answer that in place of the request.
     """
 
+    is_over = False
+
     def receive_data(self, data: bytes) -> None:
         """Take what came, as long as it may matter."""
-        if self.their_state is not h11.MUST_CLOSE:
+        if not self._is_done():
             super().receive_data(data)
 
     def next_event(self) -> Any:
         """Return what came next."""
-        return h11.NEED_DATA if self.their_state is h11.MUST_CLOSE else super().next_event()
+        return h11.NEED_DATA if self._is_done() else super().next_event()
+
+    def _is_done(self) -> bool:
+        return self.is_over or self.their_state is h11.MUST_CLOSE
 
 
 class Http1(H11Protocol):
@@ -49,7 +54,18 @@ class Http1(H11Protocol):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.connection = Parser(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
+        self.connection: Parser = Parser(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
+
+    async def handle(self, event: Event) -> None:
+        """Hear what came, or that the connection is no more."""
+        if isinstance(event, Closed):
+            await self.read_no_more()
+        await super().handle(event)
+
+    async def read_no_more(self) -> None:
+        """Begin none of the requests that are read and wait: Hypercorn would answer them all to nobody."""
+        self.connection.is_over = True
+        await self.can_read.set()
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Begin no HTTP/2; a request line that says so is turned away with the other bad ones."""
@@ -128,7 +144,7 @@ class Connection(TCPServer):
             self.writer.write(data)
 
     async def _read_data(self) -> None:
-        while not self.reader.at_eof():
+        while not (self.reader.at_eof() or self.writer.is_closing()):
             try:
                 data = await self.reader.read(MAX_RECV)
             except OSError:
@@ -166,6 +182,8 @@ class Connection(TCPServer):
     async def _close(self) -> None:
         self._head_is_here()
         self._flush()
+        if isinstance(http := self.protocol.protocol, Http1):
+            await http.read_no_more()
         self._do_not_linger()
         await super()._close()
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -22,13 +23,18 @@ SOON_S = 6.0  # after HURRY_S, on a busy machine
 
 
 @pytest.fixture(params=["hypercorn", "uvicorn"])
-async def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     for of in (of_hypercorn, of_uvicorn):
         assert max(of.HEAD_S, of.UNREAD_S) <= LONGEST_S
         monkeypatch.setattr(of, "HEAD_S", HURRY_S)
         monkeypatch.setattr(of, "UNREAD_S", HURRY_S)
     monkeypatch.setattr(app_module, "BODY_TIMEOUT_S", HURRY_S)
-    async with served_by(request.param, create_app()) as url:
+    return str(request.param)
+
+
+@pytest.fixture
+async def url(server: str) -> AsyncIterator[str]:
+    async with served_by(server, create_app()) as url:
         yield url
 
 
@@ -118,3 +124,34 @@ async def test_an_unwanted_body_comes_to_its_end(url: str) -> None:
     said, took_s = await said_by(url, head + b" " * 100_000, b" ")
     assert b" 413 " in said
     assert took_s < 2 * HURRY_S + SOON_S
+
+
+async def test_nothing_is_done_for_who_is_gone(url: str) -> None:
+    """A row of requests of which none was read, and a reset: what waits behind the first answers is dropped."""
+    where = url.removeprefix("http://").split(":")
+    loop = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.setblocking(False)
+        await loop.sock_connect(client, (where[0], int(where[1])))
+        await loop.sock_sendall(client, request("GET", "/openapi.json") * 300 + WHOLE * 300)
+        assert (await ask(url, "GET", "/healthz")).status == 200  # it has begun
+    for _ in range(300):
+        assert (await ask(url, "GET", "/healthz")).status == 200
+    assert (await ask(url, "GET", "/counters/tickets")).json["version"] == 0
+
+
+async def test_who_reads_nothing_keeps_nobody_from_stopping(server: str) -> None:
+    """A row of requests waits behind an answer that nobody reads, and the worker is told to stop."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        async with served_by(server, create_app()) as url:
+            where = url.removeprefix("http://").split(":")
+            await loop.sock_connect(client, (where[0], int(where[1])))
+            await loop.sock_sendall(client, request("GET", "/openapi.json") * 300)
+            assert (await ask(url, "GET", "/healthz")).status == 200
+            since = loop.time()
+        assert loop.time() - since < SOON_S
