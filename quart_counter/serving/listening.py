@@ -20,7 +20,7 @@ def listen(settings: Settings, backlog: int) -> socket.socket:
     """Return a socket that listens where the settings say. Raises ConfigurationError where it cannot, or must not."""
     bind = settings.bind
     host, colon, port = bind.rpartition(":")
-    if not colon or not port.isdigit() or not host:
+    if not colon or not (port.isascii() and port.isdigit()) or not host:
         raise ConfigurationError(f"bind is {bind!r}: give HOST:PORT, for example 127.0.0.1:8000 or [::1]:8000")
     host = host.removeprefix("[").removesuffix("]")
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)

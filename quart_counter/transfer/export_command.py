@@ -20,6 +20,7 @@ from quart_counter.transfer.rows import LONGEST_LINE, from_line, to_line
 from quart_counter.transfer.terminal import Progress, counted, interruptible, must_exist, store_settings
 
 TAIL: Final = 2 * LONGEST_LINE
+BEGINNING: Final = b'{"name":"'
 
 
 def export(file: str, *, url: str | None, resume: bool) -> int:
@@ -75,7 +76,7 @@ def _written(file: str, *, resume: bool) -> Iterator[tuple[BinaryIO, str]]:
         return
     part = _part(file)
     try:
-        with part.open("r+b" if resume else "xb") as out, _removed_if_empty(part):
+        with open(part, "r+b" if resume else "xb", opener=_no_link) as out, _removed_if_empty(part):
             yield out, _last_name(out) if resume else ""
             out.flush()
             os.fsync(out.fileno())
@@ -101,20 +102,27 @@ def _removed_if_empty(part: Path) -> Iterator[None]:
         raise
 
 
+def _no_link(path: str, flags: int) -> int:
+    """Open a file that is none of another's choice: a link in a folder that all may write to leads anywhere."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def _part(file: str) -> Path:
     return Path(f"{file}.part")
 
 
 def _last_name(out: BinaryIO) -> str:
-    """Cut off a line that was not written to its end, stand behind the last whole one, and return its name."""
+    """Cut off a line that was not written to its end, stand behind the last whole one, and return its name. What is no
+    export is left as it is."""
     size = out.seek(0, os.SEEK_END)
     out.seek(max(0, size - TAIL))
-    tail = out.read()
-    end = tail.rfind(b"\n") + 1
-    out.truncate(size - len(tail) + end)
-    out.seek(0, os.SEEK_END)
-    lines = tail[:end].splitlines()
+    whole, end, rest = out.read().rpartition(b"\n")
     try:
-        return from_line(lines[-1]).name if lines else ""
+        name = from_line(whole.rpartition(b"\n")[2]).name if end else ""
+        if not (rest.startswith(BEGINNING) or BEGINNING.startswith(rest)):
+            raise InvalidChange("it ends with something else than a line that was begun")
     except InvalidChange as invalid:
         raise ConfigurationError(f"{out.name} is no export ({invalid}): remove it, or name another FILE") from None
+    out.truncate(size - len(rest))
+    out.seek(0, os.SEEK_END)
+    return name

@@ -16,7 +16,7 @@ from quart_counter.stores.redis.questions import ask
 from quart_counter.stores.redis.session import pool
 from quart_counter.stores.redis.trust import check_trust
 from quart_counter.transfer.naming import Naming
-from quart_counter.transfer.rows import Row, restore
+from quart_counter.transfer.rows import Row, restore, whole
 
 COUNT: Final = 512  # a hint to Redis: it may answer a few more
 
@@ -52,7 +52,7 @@ async def _ask(question: Callable[[], Awaitable[Any]], limits: Limits) -> Any:
 def _row(key: bytes, value: bytes, naming: Naming) -> Row:
     shown = key.decode(errors="backslashreplace")
     try:
-        row = Row(naming.name(shown), int(value))
+        row = Row(naming.name(shown), whole(value.decode("latin-1")))
         restore(row)
         return row
     except InvalidChange as invalid:

@@ -7,13 +7,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from quart_counter.errors import ConfigurationError, InvalidChange
 from quart_counter.transfer.moving import FLUSH
 from quart_counter.transfer.naming import Naming
 from quart_counter.transfer.rows import Row, restore
+
+READING: Final = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
 
 
 async def batches(url: str, query: str, naming: Naming) -> AsyncIterator[tuple[list[Row], int]]:
@@ -38,11 +40,19 @@ async def _sqlite(url: str, query: str) -> AsyncIterator[Sequence[Sequence[Any]]
     path = Path(url.removeprefix("sqlite:").removeprefix("//"))
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as db:
+            db.set_authorizer(_may_only_read)
             cursor = db.execute(query)
+            if cursor.description is None:
+                raise ConfigurationError("--from-sql finds nothing: give a SELECT")
             while records := cursor.fetchmany(FLUSH):
                 yield records
     except sqlite3.Error as error:
         raise ConfigurationError(f"SQLite cannot answer --from-sql from {path} ({error})") from error
+
+
+def _may_only_read(action: int, *about: str | None) -> int:
+    """Answer SQLite, which asks before each step: opened for reading, it still makes files if it may attach them."""
+    return sqlite3.SQLITE_OK if action in READING else sqlite3.SQLITE_DENY
 
 
 async def _postgres(url: str, query: str) -> AsyncIterator[Sequence[Sequence[Any]]]:
@@ -52,6 +62,9 @@ async def _postgres(url: str, query: str) -> AsyncIterator[Sequence[Sequence[Any
         raise ConfigurationError(
             "--from-sql from PostgreSQL needs the package asyncpg: run pip install 'quart-counter[postgres]'"
         ) from missing
+    from quart_counter.stores.postgres import MALFORMED, place_of
+
+    place_of(url)
     try:
         connection = await asyncpg.connect(url, timeout=10.0)
         try:
@@ -61,7 +74,9 @@ async def _postgres(url: str, query: str) -> AsyncIterator[Sequence[Sequence[Any
                     yield records
         finally:
             connection.terminate()
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
+    except (asyncpg.ClientConfigurationError, ValueError):  # may quote what it could not take apart
+        raise ConfigurationError(MALFORMED) from None
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         sentence = str(error).partition("\n")[0] or type(error).__name__
         raise ConfigurationError(f"PostgreSQL cannot answer --from-sql ({sentence})") from error
 
@@ -72,6 +87,8 @@ def _row(number: int, record: Sequence[Any], naming: Naming) -> Row:
             f"--from-sql finds {len(record)} columns: SELECT the name and the value, and a version if there is one"
         )
     name, *numbers = record
+    if name is None:
+        raise InvalidChange(f"row {number}: the name is null")
     try:
         row = Row(naming.name(str(name)), *map(_whole, numbers))
         restore(row)

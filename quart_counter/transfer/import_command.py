@@ -18,7 +18,7 @@ from quart_counter.stores import Limits, open_store
 from quart_counter.transfer import from_file, from_sql
 from quart_counter.transfer.moving import FLUSH, Kept, Restoring
 from quart_counter.transfer.naming import Naming, pair
-from quart_counter.transfer.rows import Row, restore
+from quart_counter.transfer.rows import Row, restore, whole
 from quart_counter.transfer.terminal import Progress, counted, interruptible, store_settings
 
 TOLD: Final = 10  # counters that were kept, by name
@@ -177,7 +177,7 @@ async def _at_once(rows: list[Row]) -> Batches:
 def _started(text: str) -> Row:
     name, _, value = text.partition("=")
     try:
-        row = Row(name, int(value))
+        row = Row(name, whole(value))
         restore(row)
         return row
     except InvalidChange as invalid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -10,6 +11,7 @@ from quart_counter.errors import InvalidChange
 from quart_counter.model import Change, check_change
 
 LONGEST_LINE: Final = 1 << 16
+WHOLE: Final = re.compile(r"0|-?[1-9][0-9]{0,19}", re.ASCII)  # as Redis writes it; int() takes 1_000 and " 7 "
 
 
 class Row(NamedTuple):
@@ -26,6 +28,13 @@ def restore(row: Row) -> Change:
         if number is None:  # which would make another change of it
             raise InvalidChange(f"{field} must be a whole number, not null")
     return check_change(Change(row.name, value=row.value, version=row.version, if_version=0))
+
+
+def whole(text: str) -> int:
+    """Return the whole number that this is, letter by letter. Raises ValueError."""
+    if not WHOLE.fullmatch(text):
+        raise ValueError(text)
+    return int(text)
 
 
 def to_line(row: Row) -> bytes:

@@ -32,6 +32,7 @@ from quart_counter.local.process import LocalServer, free_port
         (["--deadline-s", "0"], {}, "deadline_s"),
         (["--key-life-s", "1"], {}, "a key must outlive every retry"),
         (["--bind", "127.0.0.1"], {}, "give HOST:PORT"),
+        (["--bind", "127.0.0.1:\u0663"], {}, "give HOST:PORT"),
         (["--bind", "127.0.0.1:99999"], {}, "cannot listen"),
         (["--bind", "256.0.0.1:80"], {}, "cannot listen"),
         (["--bind", "192.0.2.1:80"], {}, "cannot listen"),

@@ -132,6 +132,24 @@ def test_an_export_that_was_cut_off_in_its_first_line_goes_on(torn):
     assert Path("out.ndjson").read_bytes() == lines(ROWS)
 
 
+@pytest.mark.parametrize("precious", [b"a line\nand another without its end", b"a line", b"x" * 200_000, b"a line\n"])
+def test_what_is_no_export_is_left_as_it_is(precious):
+    run("import", "-", *STORE, lines=lines(ROWS))
+    Path("out.part").write_bytes(precious)
+    told = run("export", "out", "--resume", *STORE)
+    assert (told.exit_code, Path("out.part").read_bytes()) == (2, precious)
+    assert "out.part is no export" in told.stderr
+
+
+def test_a_link_is_no_export_of_ours():
+    run("import", "-", *STORE, lines=lines(ROWS))
+    Path("precious").write_bytes(lines(ROWS[:1]))
+    Path("out.part").symlink_to("precious")
+    assert run("export", "out", "--resume", *STORE).exit_code == 2
+    assert run("export", "out", *STORE).exit_code == 2
+    assert Path("precious").read_bytes() == lines(ROWS[:1])
+
+
 REFUSED = [
     (["export"], "name the store with --url"),
     (["export", "--url", "memory:"], "name the store with --url"),
@@ -154,7 +172,15 @@ REFUSED = [
     (["import", "--from-sql", "SELECT 1", "--from-url", "mysql://h/d", *STORE], "reads sqlite: and postgresql: URLs"),
     (["import", "--from-sql", "SELECT 'a'", "--from-url", "sqlite:counters.db", *STORE], "finds 1 columns"),
     (["import", "--from-sql", "SELECT x", "--from-url", "sqlite:counters.db", *STORE], "no such column: x"),
-    (["import", "--from-sql", "DELETE FROM counters", "--from-url", "sqlite:counters.db", *STORE], "readonly database"),
+    (["import", "--from-sql", "DELETE FROM counters", "--from-url", "sqlite:counters.db", *STORE], "not authorized"),
+    (["import", "--from-sql", "VACUUM INTO 'x.db'", "--from-url", "sqlite:counters.db", *STORE], "authoriz"),
+    (["import", "--from-sql", "ATTACH 'x.db' AS x", "--from-url", "sqlite:counters.db", *STORE], "not authorized"),
+    (["import", "--from-sql", "", "--from-url", "sqlite:counters.db", *STORE], "one of FILE"),
+    (["import", "--from-sql", "--", "--from-url", "sqlite:counters.db", *STORE], "give a SELECT"),
+    (["import", "--from-sql", "SELECT NULL, 5", "--from-url", "sqlite:counters.db", *STORE], "row 1: the name is null"),
+    (["import", "--from-sql", "SELECT 1", "--from-url", "postgresql://u:hunter2/x@h:1/d", *STORE], "is malformed"),
+    (["import", "--start", "us=1_000", *STORE], "write a name and a whole number"),
+    (["import", "--start", "uni=\u0661\u0662", *STORE], "write a name and a whole number"),
     (["import", "--from-sql", "SELECT 1, 2", "--from-url", "sqlite:nope.db", *STORE], "unable to open"),
     (["import", "--from-sql", "SELECT 'a:b', 2", "--from-url", "sqlite:counters.db", *STORE], "row 1: 'a:b' is no"),
     (["import", "--from-sql", "SELECT 'a', .5", "--from-url", "sqlite:counters.db", *STORE], "row 1, 'a': value must"),
@@ -173,6 +199,8 @@ def test_what_is_refused_is_status_2_a_sentence_and_no_effect(arguments, sentenc
     assert "Traceback" not in result.stderr
     assert run("export", *STORE).stdout_bytes == before
     assert not list(Path().glob("*.part"))
+    assert "hunter2" not in result.stderr
+    assert not Path("x.db").exists()
 
 
 def test_from_plain_redis_keys(redis_server):
@@ -181,16 +209,19 @@ def test_from_plain_redis_keys(redis_server):
         client.mset({f"{mark}:{number}": number for number in range(700)})
         client.hset(f"{mark}:a-hash", "x", "1")
         client.set(f"{mark}-not-a-number", "seven")
+        client.set(f"{mark}~underscored", "1_000")
     where = ("--from-redis", redis_server.url, "--match")
     unmapped = run("import", *where, f"{mark}:*", *STORE)
     mapped = run("import", *where, f"{mark}:*", "--cut", f"{mark}:", "--map", ":=.", *STORE)
     wrong = run("import", *where, f"{mark}-*", *STORE)
+    underscored = run("import", *where, f"{mark}~*", *STORE)
     assert unmapped.exit_code == 2
     assert "is no counter name" in unmapped.stderr
     assert "--map :=." in unmapped.stderr
     assert mapped.stdout == "700 counters imported into sqlite:counters.db: 700 new\n"
     assert wrong.exit_code == 2
     assert f"the key '{mark}-not-a-number' holds b'seven', no whole number" in wrong.stderr
+    assert "holds b'1_000', no whole number" in underscored.stderr, "INCR takes it for none either"
     out = map(json.loads, run("export", *STORE).stdout.splitlines())
     assert {one["name"]: one["value"] for one in out} == {str(number): number for number in range(700)}
 

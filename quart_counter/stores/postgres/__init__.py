@@ -197,7 +197,7 @@ def _guarantees(settings: Mapping[str, str | None]) -> Guarantees:
     )
 
 
-def _place(url: str) -> str:
+def place_of(url: str) -> str:
     """Return HOST:PORT, or several of them, for sentences without a password. Raises ConfigurationError."""
     try:
         parts = urlsplit(url)
@@ -230,7 +230,7 @@ def _why(error: Exception, place: str) -> str:
 @asynccontextmanager
 async def open_store(url: str, limits: Limits) -> AsyncIterator[PostgresStore]:
     """Connect, create missing tables, read what the server promises, close at the end. Raises ConfigurationError."""
-    place = _place(url)
+    place = place_of(url)
     store = PostgresStore(url, limits)
     async with aclosing(store):
         try:
