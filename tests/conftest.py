@@ -1,11 +1,20 @@
 """Fixtures that every test may ask for."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from servers import NamedServer, shared_server
 
 from quart_counter.local.process import LocalServer
+
+
+@pytest.fixture
+def open_handed() -> Iterator[None]:
+    """A umask that keeps nothing from anybody."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,7 @@ def _written(file: str, *, resume: bool) -> Iterator[tuple[BinaryIO, str]]:
         return
     part = _part(file)
     try:
-        with open(part, "r+b" if resume else "xb", opener=_no_link) as out, _removed_if_empty(part):
+        with open(part, "r+b" if resume else "xb", opener=_private) as out, _removed_if_empty(part):
             yield out, _last_name(out) if resume else ""
             out.flush()
             os.fsync(out.fileno())
@@ -102,9 +102,10 @@ def _removed_if_empty(part: Path) -> Iterator[None]:
         raise
 
 
-def _no_link(path: str, flags: int) -> int:
-    """Open a file that is none of another's choice: a link in a folder that all may write to leads anywhere."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+def _private(path: str, flags: int) -> int:
+    """Open a file that is none of another's choice (a link in a folder that all may write to leads anywhere) nor for
+    another's eyes."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _part(file: str) -> Path:

@@ -51,6 +51,16 @@ async def test_two_processes_of_50_writers_hand_out_every_number_once(url, each)
     assert sorted(answers) == [Reading(i, i) for i in range(1, 100 * each + 1)]
 
 
+async def test_all_of_it_is_for_its_user_alone(url, place, open_handed):
+    """Whoever may open a .lock, be it for reading, may hold it: the counter would stop."""
+    async with open_store(url) as store:
+        await store.apply([Change("tickets", key="k")])
+        modes = {path.suffix.partition("-")[0]: path.stat().st_mode & 0o777 for path in place.iterdir()}
+    assert modes.keys() >= {".count", ".lock", ".keys"}
+    assert set(modes.values()) == {0o600}, modes
+    assert place.stat().st_mode & 0o777 == 0o700
+
+
 async def test_numbers_and_keys_are_there_after_everybody_left(url):
     async with open_store(url) as store:
         await store.apply([Change("tickets", 41), Change("tickets", key="k")])

@@ -51,6 +51,21 @@ def raw(path: Path) -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
+async def test_the_file_is_for_its_user_alone(url, path, open_handed):
+    """Whoever may read it may begin to, and not end: no change could be committed."""
+    async with open_store(url) as store:
+        await store.apply([Change("n")])
+        beside = [one.stat().st_mode & 0o777 for one in path.parent.iterdir()]
+    assert set(beside) == {0o600}
+
+
+async def test_the_mode_of_a_file_that_is_there_stays(url, path, open_handed):
+    path.touch(0o640)
+    async with open_store(url) as store:
+        await store.apply([Change("n")])
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
 @pytest.mark.parametrize("url", ["sqlite:{}", "sqlite://{}"], ids=["sqlite:/", "sqlite:///"])
 async def test_both_ways_of_writing_a_path(path, url):
     async with open_store(url.format(path)) as store:

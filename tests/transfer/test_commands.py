@@ -112,6 +112,12 @@ def test_a_wrong_line_is_named_and_the_command_goes_on_when_it_is_mended():
     assert mended.stdout == "601 counters imported into sqlite:counters.db: 89 new, 512 there already\n"
 
 
+def test_an_export_is_for_its_user_alone(here, open_handed):
+    assert run("import", "-", *STORE, lines=lines(ROWS)).exit_code == 0
+    assert run("export", "out.ndjson", *STORE).exit_code == 0
+    assert {path.stat().st_mode & 0o777 for path in here.iterdir()} == {0o600}
+
+
 def test_an_export_that_was_cut_off_goes_on_with_resume():
     run("import", "-", *STORE, lines=lines(ROWS))
     Path("out.ndjson.part").write_bytes(lines(ROWS[:1]) + b'{"name":"tick')

@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Change, Outcome, Reading
 from quart_counter.stores.base import Guarantees, Limits, StoreAway, outcome_of, path_of
-from quart_counter.stores.file.folder import Folder, sync, sync_folder
+from quart_counter.stores.file.folder import Folder, private, sync, sync_folder
 from quart_counter.stores.thread import Thread
 
 Answer = TypeVar("Answer")
@@ -87,10 +87,10 @@ def _prepared(path: Path) -> Path:
     """Make the folder if it is missing, and do in it once all that a step does. Raises ConfigurationError."""
     try:
         if not path.exists():
-            path.mkdir(exist_ok=True)
+            path.mkdir(0o700, exist_ok=True)
             sync_folder(path.parent)
         probe = path / f".probe-{os.getpid()}"
-        with probe.open("wb") as file:
+        with open(probe, "wb", opener=private) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             sync(file.fileno())
         os.replace(probe, path / ".probe")

@@ -136,7 +136,7 @@ class Folder:
         if entry.records:
             journals[end] = self._append(name, end, journals.get(end, 0), entry.records)
         words = {**entry.reading._asdict(), "keys": journals, "born": sheet.born}
-        with self._path(name, "tmp").open("wb") as file:
+        with open(self._path(name, "tmp"), "wb", opener=private) as file:
             file.write(json.dumps(words).encode())
             file.flush()
             sync(file.fileno())
@@ -149,7 +149,7 @@ class Folder:
     def _append(self, name: str, end: int, start: int, records: Mapping[str, Record]) -> int:
         """Write `records` behind the `start` bytes that count, and return how many are to count next."""
         lines = "".join(f"{key} {record_to_text(record)}\n" for key, record in records.items()).encode()
-        with self._path(name, f"keys-{end}").open("ab") as file:
+        with open(self._path(name, f"keys-{end}"), "ab", opener=private) as file:
             file.truncate(start)
             file.write(lines)
             file.flush()
@@ -163,7 +163,7 @@ class Folder:
         """Hold the counter's lock. Raises BlockingIOError when somebody else does."""
         path = self._path(name, "lock")
         while True:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            lock = private(path, os.O_RDWR | os.O_CREAT)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _is_still(path, lock):  # else `forget` took the file away: lock the one that stands there now
@@ -206,6 +206,11 @@ class Folder:
 
     def _path(self, name: str, suffix: str) -> Path:
         return self.path / f"{_encoded(name)}.{suffix}"
+
+
+def private(path: str | Path, flags: int) -> int:
+    """Open a file, and make a new one for its user alone: who may read a .lock may hold it, and so stop the counter."""
+    return os.open(path, flags, 0o600)
 
 
 def _encoded(name: str) -> str:

@@ -7,9 +7,11 @@ once.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -25,6 +27,7 @@ LAYOUT: Final = 1
 APPLICATION: Final = 0x51436E74  # "QCnt"; `file counters.db` prints it
 SCHEMA: Final = files("quart_counter.stores.sqlite").joinpath("schema.sql").read_text()
 NAP_S: Final = 0.001
+PRIVATE: Final = 0o600
 SWEEP_UP: Final = "DELETE FROM keys WHERE (name, key) IN (SELECT name, key FROM keys WHERE expires_ms <= ? LIMIT ?)"
 
 # WAL costs one fsync a commit, a rollback journal three. But before 3.51.3 two writers that reset the WAL at one moment
@@ -92,6 +95,7 @@ class Writer:
 
     def _connected(self, until: float) -> sqlite3.Connection:
         if self._db is None:
+            _create(self._path)
             # No busy timeout: SQLite's own naps grow to 0.1 s, and so lose every race with a busy process.
             self._db = db = sqlite3.connect(self._path, timeout=0, isolation_level=None)
             _patiently(lambda: _is_ours(db, self._path), until)  # before anything that would change a stranger's file
@@ -136,6 +140,15 @@ class Reader:
         if self._db is None:
             self._db = sqlite3.connect(self._path, timeout=0, isolation_level=None)  # as in Writer, and for its reason
         return self._db
+
+
+def _create(path: Path) -> None:
+    """Make a file that is for its user alone, if it is missing: who may read it may lock it, and hold up all changes.
+
+    Of a file that is there no descriptor is ever closed: that would drop the locks that this process has on it.
+    """
+    with suppress(OSError):  # there already, or SQLite says it better
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE))
 
 
 def _carry_out(db: sqlite3.Connection, changes: Sequence[Change], limits: Limits) -> Sequence[Outcome]:
