@@ -100,34 +100,34 @@ FLOORS: Mapping[str, int] = {
     "lab.diagnosis": 1,
     "lab.diagnosis.*": 1,
     "lab.proxy": 0,
-    "lab.scope": 2,
     "lab.exhibits": 3,  # some of them are ways of asking Quart to count
     "lab.exhibits.*": 3,
     "lab.backends": 4,
     "lab.foreign": 2,
     "lab.foreign.*": 2,
     "lab.foreign.report": 5,
-    "lab.load": 2,
-    "lab.house": 4,
     "lab.html": 2,
     "lab.html.*": 2,
-    "lab.price": 4,
     "lab.race": 4,
-    "lab.trials": 4,
-    "lab.explain": 4,
+    "lab.race.load": 2,
+    "lab.race.scope": 2,
+    "lab.race.explain": 4,
+    "lab.race.report": 5,
     "lab.demo": 4,
     "lab.demo.*": 4,
     "lab.matrix": 4,
+    "lab.matrix.house": 4,
+    "lab.matrix.price": 4,
+    "lab.matrix.trials": 4,
+    "lab.matrix.table": 5,
     "lab.progress": 5,
-    "lab.report": 5,
-    "lab.matrix_table": 5,
     "lab.check_command": 5,
 }
 BACKENDS = ("memory", "redis", "sqlite", "postgres", "mysql", "memcached", "manager", "file")
 STORES = {f"stores.{backend}" for backend in BACKENDS}  # what lies beside them is what stores share
 LOWEST_FLOOR = {"quart": 3, "werkzeug": 3, "hypercorn": 4, "click": 5}  # who may say `request`, serve, and print
 HOMES = {
-    "httpx": {"client", "lab.load"},
+    "httpx": {"client", "lab.race.load"},
     "redis": {"stores.redis", "lab.exhibits", "transfer.from_redis"},
 }
 
@@ -415,7 +415,7 @@ PLANTED = [
     (strangers_too_low, {"counters": "from quart import request"}, "quart is known from floor 3 on"),
     (strangers_too_low, {"stores.base": "import werkzeug.exceptions"}, "werkzeug is known from floor 3 on"),
     (strangers_too_low, {"web.api": "import hypercorn"}, "hypercorn is known from floor 4 on"),
-    (strangers_not_at_home, {"lab.race": "import httpx"}, "httpx is used in client, lab.load alone"),
+    (strangers_not_at_home, {"lab.race": "import httpx"}, "httpx is used in client, lab.race.load alone"),
     (strangers_not_at_home, {"stores.sqlite": "def f():\n    import redis.asyncio"}, "redis is used in"),
     (an_unfair_judge, {"lab.checker.parts": "from quart_counter import model", "model": ""}, "lab.history alone"),
     (an_unfair_judge, {"lab.checker": "import hypothesis"}, "lab.history alone"),

@@ -139,7 +139,7 @@ def race(modes: tuple[str, ...], **options: Any) -> None:
         from quart_counter.lab.foreign import report as foreign
 
         sys.exit(foreign.race(modes[0], foreign.Asked(**of_a_url)))
-    from quart_counter.lab import report
+    from quart_counter.lab.race import report
 
     sys.exit(report.race(modes, **race_options.for_modes(options)))
 
@@ -158,9 +158,9 @@ def matrix(modes: tuple[str, ...], **options: bool) -> None:
 
     Exit status: 0 as declared, 1 a store broke what it declares, 2 something is missing, 3 inconclusive.
     """
-    from quart_counter.lab import matrix_table
+    from quart_counter.lab.matrix import table
 
-    sys.exit(matrix_table.matrix(modes, **options))
+    sys.exit(table.matrix(modes, **options))
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""One try over HTTP: a `Call` goes out, a `Try` says what came of it. Beside lab/load.py, the only room with httpx.
+"""One try over HTTP: a `Call` goes out, a `Try` says what came of it. With lab/race/load.py the only room with httpx.
 
 A try is judged by what is certain. A request that never left, and one that the service says it did not carry out, had
 no effect. Silence after it left, and a 5xx that does not say `"applied": "no"` (a proxy's 502, say), may have had one.

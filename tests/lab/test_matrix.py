@@ -14,11 +14,11 @@ from click.testing import CliRunner
 from servers import KINDS, require
 
 from quart_counter import cli
-from quart_counter.lab import matrix, matrix_table
+from quart_counter.lab import matrix
 from quart_counter.lab.history import Operation
-from quart_counter.lab.house import House
-from quart_counter.lab.matrix import COLUMNS, QUICK, Row, expected, measure, status
-from quart_counter.lab.price import Price, price_of
+from quart_counter.lab.matrix import COLUMNS, QUICK, Row, expected, measure, status, table
+from quart_counter.lab.matrix.house import House
+from quart_counter.lab.matrix.price import Price, price_of
 from quart_counter.local import redis
 from quart_counter.local.process import ServerMissing
 from quart_counter.settings.modes import MODES
@@ -145,7 +145,7 @@ def test_a_host_s_number_is_seen_as_shared_by_processes():
     assert row.differs("scope")
 
 
-@pytest.mark.parametrize("draw", [matrix_table.text, matrix_table.markdown])
+@pytest.mark.parametrize("draw", [table.text, table.markdown])
 def test_a_cell_that_differs_is_marked(draw):
     told = "\n".join(draw([measured(store_kill=True)]))
     assert "survives (declared: lost)" in told
@@ -158,14 +158,14 @@ async def nothing(*_: object) -> None:
 
 @pytest.mark.parametrize(("environ", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)])
 def test_colours_are_for_terminals_that_want_them(monkeypatch, environ, coloured):
-    monkeypatch.setattr(matrix_table, "measure", nothing)
-    monkeypatch.setattr(matrix_table, "_rows", lambda modes: [measured()])
+    monkeypatch.setattr(table, "measure", nothing)
+    monkeypatch.setattr(table, "_rows", lambda modes: [measured()])
     answer = CliRunner(env={"NO_COLOR": None, "TERM": "xterm", **environ}).invoke(cli.main, ["matrix"], color=True)
     assert ("\x1b" in answer.stdout) is coloured
 
 
 def test_markdown_has_no_colours():
-    assert "\x1b" not in "\n".join(matrix_table.markdown([measured(store_kill=True)]))
+    assert "\x1b" not in "\n".join(table.markdown([measured(store_kill=True)]))
 
 
 def test_there_is_no_bar_where_there_is_no_terminal():
@@ -175,7 +175,7 @@ def test_there_is_no_bar_where_there_is_no_terminal():
 
 def test_power_loss_is_never_said_to_be_tested():
     row = Row("sqlite", {**LOCK, "scope": "host", "durable": "power_loss"}, AS_LOCK, dict(AS_LOCK))
-    assert "Power loss: configured, not tested (sqlite)." in "\n".join(matrix_table.text([row]))
+    assert "Power loss: configured, not tested (sqlite)." in "\n".join(table.text([row]))
 
 
 async def test_wrong_answers_have_no_price(monkeypatch):
@@ -231,7 +231,7 @@ def test_ctrl_c_prints_what_was_learnt(monkeypatch):
         rows[1].promises, rows[1].expected, rows[1].measured = LOCK, AS_LOCK, {"scope": "process"}
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(matrix_table, "measure", interrupted)
+    monkeypatch.setattr(table, "measure", interrupted)
     answer = CliRunner().invoke(cli.main, ["matrix", "bare", "lock", "g", "--json"])
     assert [row["mode"] for row in json.loads(answer.stdout)["rows"]] == ["lock"]
     assert "interrupted: 1 of 3 rows were begun" in answer.stderr
@@ -245,7 +245,7 @@ def test_the_readme_carries_this_table(quick):
     carried = {mode: cells.split(" | ")[: len(COLUMNS)] for mode, cells in lines}
     measured = {
         row["mode"]: [str(row["expected"]["scope"])]
-        + [matrix_table._word(column, row["measured"][column]) for column in COLUMNS if column != "scope"]
+        + [table._word(column, row["measured"][column]) for column in COLUMNS if column != "scope"]
         for row in quick[0]
     }
     assert carried == measured

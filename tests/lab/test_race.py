@@ -9,13 +9,13 @@ from servers import lacking
 
 from quart_counter import cli
 from quart_counter.errors import ConfigurationError
-from quart_counter.lab import backends, load, race
+from quart_counter.lab import backends, race
 from quart_counter.lab.backends import backend
 from quart_counter.lab.checker import ANOMALIES, check
 from quart_counter.lab.history import Operation
 from quart_counter.lab.history import load as load_history
-from quart_counter.lab.race import DEFAULT, Entry, Row
-from quart_counter.lab.scope import narrower_scope
+from quart_counter.lab.race import DEFAULT, Entry, Row, load
+from quart_counter.lab.race.scope import narrower_scope
 from quart_counter.local import redis
 from quart_counter.local.process import ServerMissing
 from quart_counter.settings.modes import MODES

@@ -14,10 +14,10 @@ from reported import NASTY, Foreign, add, apart, read, right, row
 
 from quart_counter import cli
 from quart_counter.errors import ConfigurationError
-from quart_counter.lab import report
 from quart_counter.lab.html import page
 from quart_counter.lab.html.file import PageFile
 from quart_counter.lab.html.page import Sheet
+from quart_counter.lab.race import report
 
 VOID = {"meta", "link", "br", "input"}
 LOADS = {"src", "srcset", "data", "poster", "action", "background", "ping"}

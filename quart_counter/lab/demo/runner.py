@@ -20,12 +20,13 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
 from quart_counter.errors import ConfigurationError
-from quart_counter.lab import history, lanes, load, race
+from quart_counter.lab import history, lanes, race
 from quart_counter.lab.checker import check
 from quart_counter.lab.demo import ways
 from quart_counter.lab.demo.ways import Way
 from quart_counter.lab.exhibits.side_by_side import base
 from quart_counter.lab.history import Operation
+from quart_counter.lab.race import load
 from quart_counter.local.redis import private_redis
 from quart_counter.settings import Settings, load_settings
 

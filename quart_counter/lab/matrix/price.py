@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from quart_counter.lab.checker import check
 from quart_counter.lab.history import Operation, percentile_ms
-from quart_counter.lab.load import NoAnswer, Target
+from quart_counter.lab.race.load import NoAnswer, Target
 
 CONNECTIONS: Final = 32
 WARM_UP: Final = 2  # requests on each connection before the clock starts

@@ -14,12 +14,12 @@ import click
 from quart_counter.errors import ConfigurationError
 from quart_counter.lab.backends import backend
 from quart_counter.lab.checker import ANOMALIES
-from quart_counter.lab.explain import CLIENTS, ENTRIES
-from quart_counter.lab.explain import explain as tell
 from quart_counter.lab.html.file import PageFile
 from quart_counter.lab.progress import Progress, stopped_in_order
 from quart_counter.lab.race import DEFAULT, Entry, Row, run
 from quart_counter.lab.race import entries as races
+from quart_counter.lab.race.explain import CLIENTS, ENTRIES
+from quart_counter.lab.race.explain import explain as tell
 from quart_counter.settings.modes import MODES, no_such_mode
 
 COLUMNS: Final = ("mode", "workers", "ok", "distinct", *ANOMALIES, "verdict", "expected", "p50_ms", "p99_ms")

@@ -11,11 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from quart_counter.lab import history, load
+from quart_counter.lab import history
 from quart_counter.lab.backends import line_to
 from quart_counter.lab.checker import ANOMALIES, Verdict, check
 from quart_counter.lab.history import Operation, percentile_ms
-from quart_counter.lab.scope import narrower_scope
+from quart_counter.lab.race import load
+from quart_counter.lab.race.scope import narrower_scope
 from quart_counter.lab.steps import Step
 from quart_counter.serving.service import Service
 from quart_counter.settings import Settings, load_settings

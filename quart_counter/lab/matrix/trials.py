@@ -13,11 +13,12 @@ from contextlib import AsyncExitStack
 from http.cookiejar import CookieJar
 from typing import Any, Final, Literal
 
-from quart_counter.lab import load, race
+from quart_counter.lab import race
 from quart_counter.lab.backends import BAD_LINES
 from quart_counter.lab.checker import check
 from quart_counter.lab.history import Operation
-from quart_counter.lab.house import House
+from quart_counter.lab.matrix.house import House
+from quart_counter.lab.race import load
 from quart_counter.settings.modes import MODES
 
 SOME: Final = 3

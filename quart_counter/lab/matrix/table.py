@@ -12,7 +12,7 @@ import click
 
 from quart_counter.lab.backends import BAD_LINES
 from quart_counter.lab.matrix import COLUMNS, FULL, QUICK, Row, measure, status
-from quart_counter.lab.price import CONNECTIONS
+from quart_counter.lab.matrix.price import CONNECTIONS
 from quart_counter.settings.modes import MODES, no_such_mode
 
 TITLES: Final = {

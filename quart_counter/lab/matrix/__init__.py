@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from quart_counter.errors import ConfigurationError
-from quart_counter.lab import trials
 from quart_counter.lab.backends import BAD_LINES
-from quart_counter.lab.house import House
-from quart_counter.lab.price import Price, price_of
+from quart_counter.lab.matrix import trials
+from quart_counter.lab.matrix.house import House
+from quart_counter.lab.matrix.price import Price, price_of
 from quart_counter.lab.race import Entry
 from quart_counter.settings.modes import MODES
 
