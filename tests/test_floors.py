@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -213,7 +214,8 @@ def from_import(node: ast.ImportFrom, known: set[str], when: str) -> Iterator[Im
         yield Import(full if is_module else home, node.lineno, when)
 
 
-def the_house() -> dict[str, Module]:
+@cache
+def the_house() -> Mapping[str, Module]:
     sources = {}
     for file in ROOT.rglob("*.py"):
         parts = file.relative_to(ROOT).with_suffix("").parts
