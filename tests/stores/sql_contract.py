@@ -179,8 +179,9 @@ class SqlServerContract:
     async def test_a_wire_that_breaks_all_the_time(self, url):
         name = fresh()
         mix = {"pass": 0.9, "drop": 0.05, "reset": 0.03, "drop_request": 0.02}
+        impatient = Limits(store_timeout_s=0.4, deadline_s=15.0)  # each lost reply costs a timeout
         async with open_store(url) as direct:
-            async with proxied(url, seed=7) as proxy, open_store(through(proxy, url)) as store:
+            async with proxied(url, seed=7) as proxy, open_store(through(proxy, url), impatient) as store:
                 proxy.mix.update(mix)  # only now: the store is open
                 answers = [(await store.apply([Change(name)]))[0] for _ in range(150)]
                 proxy.mix.clear()
