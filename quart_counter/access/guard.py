@@ -15,7 +15,7 @@ from quart_counter.access.tokens import Credential, Tokens
 from quart_counter.counters import Counters, StoreAway
 from quart_counter.settings import Settings
 from quart_counter.settings.modes import MODES
-from quart_counter.web.access import Access
+from quart_counter.web.access import Access, Known
 from quart_counter.web.forwarded import Forwarded
 from quart_counter.web.limits import Limited
 
@@ -40,14 +40,16 @@ class Guard:
         return self._tokens is None or credential is None or self._tokens.in_force(credential)
 
     def in_front_of(self, app: Any) -> Any:
-        """Return the app with its guards; who it is comes before how often."""
+        """Return the app with its guards: who it is comes before how often, and that before what it may do."""
         settings = self._settings
+        if self._tokens is not None:
+            app = Access(app)
         if self._throttle is not None:
             rate = parse_rate("rate", settings.rate) if settings.rate else None
             keys = Rate(settings.client_keys, math.ceil(settings.key_life_s)) if settings.client_keys else None
             app = Limited(app, self._throttle, rate=rate, keys=keys, max_in_flight=settings.max_in_flight)
         if self._tokens is not None:
-            app = Access(app, self._tokens)
+            app = Known(app, self._tokens)
         return Forwarded(app, settings.proxies) if settings.proxies else app
 
     async def keeping_books(self) -> AsyncGenerator[None, None]:

@@ -79,33 +79,46 @@ def _named(need: Need, segment: bytes) -> Need:
         return need  # no counter can have this name, and the app says so
 
 
-class Access:
-    """ASGI middleware; installed only where tokens are in force."""
+class Known:
+    """ASGI middleware: finds out whose request it is, for all that come behind."""
 
     def __init__(self, app: Any, tokens: Tokens) -> None:
         self._app, self._tokens = app, tokens
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a request that has no right to what it asks for; pass the others on with their credential."""
+        """Pass the request on with its credential, or with None for a stranger."""
+        if scope["type"] in ("http", "websocket"):
+            credential = credential_of(scope["headers"], self._tokens.find)
+            if credential is not None:
+                note(scope, id=credential.id)
+            scope = {**scope, CREDENTIAL: credential}
+        await self._app(scope, receive, send)
+
+
+class Access:
+    """ASGI middleware: turns away, behind `Known` and behind the limits, which are for strangers too."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request that has no right to what it asks for; pass the others on."""
         if scope["type"] not in ("http", "websocket"):
             return await self._app(scope, receive, send)  # type: ignore[no-any-return]
         path = raw_path(scope)
-        credential = credential_of(scope["headers"], self._tokens.find)
-        if credential is not None:
-            note(scope, id=credential.id)
-        answer = refusal(scope.get("method", "GET"), path, credential)
+        answer = refusal(scope.get("method", "GET"), path, scope[CREDENTIAL])
         if answer is None:
-            return await self._app(_passed_on(scope, path, credential), receive, send)  # type: ignore[no-any-return]
+            return await self._app(_as_judged(scope, path), receive, send)  # type: ignore[no-any-return]
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close"})  # type: ignore[no-any-return]
         await send_answer(send, answer)
 
 
-def _passed_on(scope: Any, path: bytes, credential: Credential | None) -> Any:
-    scope = {**scope, CREDENTIAL: credential}
-    if not scope.get("raw_path", b"/").startswith(b"/"):
-        scope |= {"raw_path": path, "path": unquote(path)}  # the app is to see the path that was judged, and no other
-    return scope
+def _as_judged(scope: Any, path: bytes) -> Any:
+    """Return the scope with the path that was judged: the app is to see no other."""
+    if scope.get("raw_path", b"/").startswith(b"/"):
+        return scope
+    return {**scope, "raw_path": path, "path": unquote(path)}
 
 
 def credential_of(headers: RawHeaders, find: Callable[[str], Credential | None]) -> Credential | None:

@@ -30,10 +30,10 @@ class Policy(NamedTuple):
 
 
 class Limited:
-    """ASGI middleware, behind the question who it is and in front of everything that counts.
+    """ASGI middleware, behind the question who it is and in front of the question what it may do.
 
     `rate` is for an address, and a token's own rate is instead of that; `keys` is for both. `max_in_flight` is for this
-    worker; 0 is no limit.
+    worker; 0 is no limit. Strangers are limited too: to say no costs what an answer costs.
     """
 
     def __init__(

@@ -64,6 +64,24 @@ async def test_a_token_has_its_own_rate_and_its_own_names(tmp_path: Path) -> Non
         assert statuses(await at_once(served.url, 20, *named(fast[0], "c"))) == {200: 20}
 
 
+async def test_strangers_are_limited_too() -> None:
+    """401 is an answer, and costs what an answer costs; and 429 tells no more than 401 did: every path has it."""
+    token, known = new_token(["increment"], rate="100/1h")
+    async with serve(*TWO_WORKERS, "--rate", "20/1h", QUART_COUNTER_TOKENS=known.line()) as served:
+        guesses = [("Authorization", "Bearer qc_guess")]
+        assert statuses(await at_once(served.url, 30, *INCREMENT, guesses)).keys() == {401, 429}
+        paths = ("/", "/counters/tickets", "/metrics", "/no/such/path", "/static/page.css")
+        assert [(await ask(served.url, "GET", path)).status for path in paths] == [429] * len(paths)
+        assert (await ask(served.url, *INCREMENT, [("Authorization", f"Bearer {token}")])).json["value"] == 1
+
+
+async def test_what_a_token_may_not_do_counts_in_its_rate() -> None:
+    token, known = new_token(["read"], rate="3/1h")
+    async with serve(QUART_COUNTER_TOKENS=known.line()) as served:
+        asked = [await ask(served.url, *INCREMENT, [("Authorization", f"Bearer {token}")]) for _ in range(4)]
+        assert [reply.status for reply in asked] == [403, 403, 403, 429]
+
+
 async def test_keys_of_one_client_are_bounded() -> None:
     async with serve("--client-keys", "10") as served:
         keyed = [await ask(served.url, *INCREMENT, [("Idempotency-Key", f"key-{n}")]) for n in range(12)]
