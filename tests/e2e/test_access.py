@@ -116,7 +116,7 @@ class Clients:
         }
         self.tokens = {who: token for who, (token, _) in made.items()} | {"wrong": new_token(["admin"])[0]}
         self.lines = [kept.line() for who, (_, kept) in made.items() if who != "expired"]
-        self.lines.append(f"{made['expired'][1].line()} expires=2001-01-01T00:00:00Z")
+        self.lines.append(made["expired"][1].line().replace(" sha256=", " expires=2001-01-01T00:00:00Z sha256="))
 
     def headers(self, who: str) -> Headers:
         return [("Authorization", f"Bearer {self.tokens[who]}")] if who in self.tokens else []
