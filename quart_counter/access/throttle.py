@@ -33,8 +33,9 @@ class Bucket:
 
     def __init__(self, name: str, rate: Rate) -> None:
         self.name = name
-        self.window = rate.window_s * SECOND
-        self.each = max(1, self.window // rate.limit)  # how much later it is full again for each request
+        # How much later it is full again for each request, rounded up; and in how long all of it is.
+        self.each = -(-rate.window_s * SECOND // rate.limit)
+        self.window = self.each * rate.limit
         self.seen = Reading()
         self.in_hand = 0  # requests that the store gave to this worker, and when that is too long ago to use them
         self.in_hand_until = 0

@@ -65,13 +65,21 @@ async def test_one_in_ten_seconds_is_one_however_many_come_at_once(store: Store,
     assert await let_through(throttles, Rate(1, 10), 20) == 1
 
 
-@pytest.mark.parametrize(("limit", "n"), [(1, 4), (7, 1), (7, 4), (100, 1), (100, 4), (1000, 2)])
+@pytest.mark.parametrize(("limit", "n"), [(1, 4), (7, 1), (7, 4), (100, 1), (100, 4), (1000, 2), (1500, 1)])
 async def test_a_full_bucket_is_let_through_and_no_more(clock: Clock, limit: int, n: int) -> None:
     """By one worker all of it; by several all but what the others have in hand."""
     async with open_store("memory:") as store:
         through = await let_through(workers(store, clock, n), Rate(limit, 1), 2 * limit)
     in_hand = 0 if n == 1 else n * max(0, math.ceil(limit / room.SHARE) - 1)
     assert limit - in_hand <= through <= limit
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7, 1500, 15_000, 60_000, 600_000, 3_000_000])
+def test_a_bucket_holds_its_limit_and_fills_up_no_faster(limit: int) -> None:
+    """Though the limit does not divide its window into whole microseconds."""
+    bucket = room.Bucket("a", Rate(limit, 1))
+    assert bucket.window // bucket.each == limit
+    assert room.SECOND / bucket.each <= limit
 
 
 async def test_it_fills_up_again_at_its_rate(store: Store, clock: Clock) -> None:
