@@ -131,6 +131,21 @@ LITERAL = [
         "2 numbers were counted and given to nobody: looks like requests that are carried out twice",
     ),
     (
+        "steps",
+        row(*range(3, 43, 4)),
+        "all numbers are 4 or a multiple of it apart: looks like a counter that goes up by more than one",
+    ),
+    (
+        "not_counted",
+        row(*(7919 * n % 1000 for n in range(1, 21))),
+        ("of 920 numbers from 28 on 20 were given, here and there: looks like numbers that nobody counts"),
+    ),
+    (
+        "not_counted",
+        row(*(10**6 * n + of for n in range(10) for of in range(6))),
+        ("of 9,000,006 numbers from 0 on 60 were given, here and there: looks like numbers that nobody counts"),
+    ),
+    (
         "unclear",
         [read(0, 1, 7), add(2, 3, 1), read(4, 5, 1)],
         (

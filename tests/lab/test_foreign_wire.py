@@ -366,6 +366,34 @@ async def test_gaps_are_allowed_if_the_caller_says_so():
         assert (await raced(server.url, gaps_allowed=True)).verdict == "NO_RACE_SEEN"
 
 
+@pytest.mark.parametrize("start", [None, 100])
+async def test_a_count_of_what_is_left_is_right_too(start):
+    """Seats left: 99, 98, 97. Two of one number are as wrong as upwards."""
+
+    async def left(call: Call) -> None:
+        await call.answer(f'{{"value": {100 - call.number}}}')
+
+    async def sold_twice(call: Call) -> None:
+        await call.answer(f'{{"value": {100 - call.number + call.number // 7}}}')
+
+    async with rude(left) as server:
+        assert (await raced(server.url, repeat=3, start=start)).verdict == "NO_RACE_SEEN"
+    async with rude(sold_twice) as server:
+        assert (await raced(server.url, repeat=3, start=start)).verdict == "RACY"
+
+
+async def test_answers_that_hold_no_number_there_prove_nothing():
+    """A third of them is an error that says 200: its code is not the counter."""
+
+    async def busy(call: Call) -> None:
+        await call.answer('{"error": "busy", "code": 17}' if call.number % 3 == 1 else f'{{"value": {call.number}}}')
+
+    async with rude(busy) as server:
+        row = await raced(server.url, 12, extractor=None)
+    assert (row.verdict, row.diagnosis) == ("INCONCLUSIVE", None)
+    assert "8 answers hold no integer at json:/code: name the place with --answer" in str(row)
+
+
 async def test_a_start_that_is_known_is_held_to():
     async with rude(count) as server:
         assert (await raced(server.url, start=0)).verdict == "NO_RACE_SEEN"

@@ -154,7 +154,7 @@ class Evidence:
     @cached_property
     def turns(self) -> int:
         """Answers that returned right after a larger one."""
-        return sum(VALUE(b) < VALUE(a) for a, b in pairwise(self.answers))
+        return steps_back(self.answers)
 
     @cached_property
     def failures_explain_the_holes(self) -> bool:
@@ -164,6 +164,11 @@ class Evidence:
         lowest = VALUE(min(self.answers, key=VALUE)) - 1 if self.answers else 0
         start = lowest if self.start is None else self.start
         return check(map(_maybe_applied, self.operations), start).verdict == "valid"
+
+
+def steps_back(answers: Sequence[Operation]) -> int:
+    """How many of the answers are smaller than the one before."""
+    return sum(VALUE(b) < VALUE(a) for a, b in pairwise(answers))
 
 
 def _answered(operations: Iterable[Operation]) -> Iterable[Operation]:

@@ -2,11 +2,23 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from math import gcd
 from typing import Final
 
 from quart_counter.lab.checker.parts import CALL, RET, VALUE
+from quart_counter.lab.diagnosis.chains import one_after_the_other
 from quart_counter.lab.diagnosis.evidence import Evidence, Hole
-from quart_counter.lab.diagnosis.findings import DRIFT, Finding, numbers, ranges, repeats, same_number, until_clear
+from quart_counter.lab.diagnosis.findings import (
+    DRIFT,
+    LONG,
+    WORTH,
+    Finding,
+    numbers,
+    ranges,
+    repeats,
+    same_number,
+    until_clear,
+)
 from quart_counter.lab.diagnosis.series import (
     block_allocation,
     per_process,
@@ -16,6 +28,7 @@ from quart_counter.lab.diagnosis.series import (
 )
 from quart_counter.lab.history import Operation
 
+FAR: Final = 100  # numbers that nobody got, for each that somebody did
 FEW: Final = 3  # answers, of which one says nothing and two may be chance
 
 
@@ -109,11 +122,38 @@ def double_apply(seen: Evidence) -> Finding | None:
     return Finding("double_apply", sentence, _around(seen))
 
 
+def steps(seen: Evidence) -> Finding | None:
+    """Every number once, in order, and all a multiple of the same step apart."""
+    step = gcd(*(VALUE(b[0]) - VALUE(a[-1]) for a, b in pairwise(seen.runs)))
+    if not _only_skipped(seen) or len(seen.answers) < LONG or len(seen.runs) < len(seen.answers) or step < 2:
+        return None
+    sentence = f"all numbers are {step} or a multiple of it apart: looks like a counter that goes up by more than one"
+    return Finding("steps", sentence, (seen.runs[0][0], seen.runs[1][0]))
+
+
+def not_counted(seen: Evidence) -> Finding | None:
+    """Hardly a number has a neighbour, or they come in handfuls one after the other, far from each other."""
+    if len(seen.runs) < WORTH:
+        return None
+    given = sum(map(len, seen.runs))
+    span = VALUE(seen.runs[-1][-1]) - VALUE(seen.runs[0][0]) + 1
+    between = span - given
+    alone = len(seen.runs) * WORTH > given >= LONG and between > (1 if seen.repeats else WORTH) * len(seen.answers)
+    handfuls = between > FAR * len(seen.answers) and one_after_the_other(seen.runs)
+    if not (alone or handfuls):
+        return None
+    sentence = (
+        f"of {span:,} numbers from {VALUE(seen.runs[0][0])} on {given} were given, here and there: looks like numbers "
+        "that nobody counts"
+    )
+    return Finding("not_counted", sentence, (seen.runs[0][-1], seen.runs[1][0]))
+
+
 def stale_read(seen: Evidence) -> Finding | None:
     """The answers are right, and what is read afterwards is behind them."""
     if not seen.anomalies["stale"] or not seen.reads or seen.repeats:
         return None
-    read = max(seen.reads, key=CALL)
+    read = max(seen.reads, key=lambda op: (CALL(op), VALUE(op)))
     newer = [op for op in seen.answers if RET(op) < CALL(read) and VALUE(op) > VALUE(read)]
     if not newer:
         return None
@@ -136,6 +176,8 @@ Rule = Callable[[Evidence], Finding | None]
 RULES: Final[tuple[Rule, ...]] = (
     per_client,
     constant,
+    steps,
+    not_counted,
     processes_far_apart,
     someone_elses_answer,
     reset_under_way,

@@ -13,11 +13,12 @@ from typing import Final
 
 from quart_counter.lab.checker.parts import RET, VALUE
 from quart_counter.lab.diagnosis.chains import TOLERATED, Chain, fewest, one_after_the_other
-from quart_counter.lab.diagnosis.evidence import Evidence, Pair
+from quart_counter.lab.diagnosis.evidence import Evidence, Pair, steps_back
 from quart_counter.lab.diagnosis.findings import DRIFT, LONG, WORTH, Finding, ranges, same_number
 
 MANY: Final = 20  # beginnings; more is no reset
 WOVEN: Final = 3  # times that each further series is taken up again where it was left
+VERY_LONG: Final = 40  # answers for each series
 BULK: Final = 3  # numbers in a hole; a request that is carried out again makes a smaller one
 
 
@@ -44,12 +45,17 @@ def reset_under_way(seen: Evidence) -> Finding | None:
 
 def per_process(seen: Evidence) -> Finding | None:
     """The answers are a few chains side by side."""
-    side_by_side = seen.chains
-    if len(side_by_side) < 2 or not seen.repeats or not (_begun_apart(seen) or _woven(seen)):
+    series = fewest(seen.answers)
+    if series < 2 or not seen.repeats:
+        return None
+    if seen.chains and (_begun_apart(seen) or _woven(seen)):
+        told = f", {ranges(seen.chains)}"
+    elif _too_long_for_losses(seen, series):
+        told = ""
+    else:
         return None
     sentence = (
-        f"the answers are {len(side_by_side)} series side by side, {ranges(side_by_side)}: looks like "
-        f"{len(side_by_side)} processes, each with its own counter"
+        f"the answers are {series} series side by side{told}: looks like {series} processes, each with its own counter"
     )
     return Finding("per_process", sentence, same_number(seen))
 
@@ -75,6 +81,17 @@ def _woven(seen: Evidence) -> bool:
         return False
     back: int = sum(RET(a) > RET(b) for chain in seen.chains for a, b in pairwise(chain))
     return back <= TOLERATED * len(seen.answers)
+
+
+def _too_long_for_losses(seen: Evidence, series: int) -> bool:
+    """Whether very few series explain very many repeats, and alternate from the first to the last.
+
+    Which answer belongs to which cannot be told then, where they stand at neighbouring numbers. Lost updates begin a
+    series each; and where a slow writer sets the counter back, the old series ends when the new one begins.
+    """
+    half = len(seen.answers) // 2
+    steady = min(steps_back(seen.answers[:half]), steps_back(seen.answers[half:])) >= WOVEN * series
+    return steady and len(seen.answers) >= VERY_LONG * series and seen.repeats >= LONG * (series - 1)
 
 
 def processes_far_apart(seen: Evidence) -> Finding | None:

@@ -17,6 +17,8 @@ Kind = Literal[
     "processes_or_blocks",
     "sequence_gaps",
     "double_apply",
+    "steps",
+    "not_counted",
     "unclear",
 ]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
@@ -54,6 +56,8 @@ PHRASES: Final[Mapping[Kind, str]] = {
     "processes_or_blocks": "processes that each count alone and have come apart, or like blocks of numbers taken ahead",
     "sequence_gaps": "a sequence, which does not take numbers back",
     "double_apply": "requests that are carried out twice",
+    "steps": "a counter that goes up by more than one",
+    "not_counted": "numbers that nobody counts",
     "unclear": "",
 }
 
@@ -90,6 +94,8 @@ CAUSES: Final[Mapping[Kind, str]] = {
         "a request is carried out again although its first try had counted (a retry by a proxy, a driver or a "
         "client), or something else takes numbers of the same counter: another visitor, or a sequence that burns them"
     ),
+    "steps": "the counter adds more than one each time, as an auto-increment does that shares its numbers with others",
+    "not_counted": "the numbers are made of the time, of dice, or of a hash",
     "unclear": "several faults at once, or one that is not in the list",
 }
 
@@ -133,6 +139,12 @@ REMEDIES: Final[Mapping[Kind, str]] = {
     "double_apply": (
         "send an idempotency key with every try and let the counter answer a repeat with the first answer, or switch "
         "the retries of requests that count off; if gaps are fine, race it with --gaps-allowed"
+    ),
+    "steps": "nothing, if that is meant: race it with --gaps-allowed, which still finds numbers that are given twice",
+    "not_counted": (
+        "take them from a counter if they are to be consecutive; if only to be unique, from a generator that is made "
+        "for it (UUID, snowflake with a machine number of its own for each process): no race can show that they always "
+        "are. If they rise, race them with --gaps-allowed"
     ),
     "unclear": f"look at the witness; what always helps: {_ONE_STEP}",
 }

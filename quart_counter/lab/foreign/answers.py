@@ -111,7 +111,12 @@ def agree(answer: Answer) -> Extractor:
     if len(named) == 1:
         return named[0]._replace(among=len(in_body))
     if not found:
-        raise ConfigurationError(f"the answer ({answer.title}) holds no integer: {excerpt(answer)}")
+        hint = (
+            "; if one stands within a word, name it with --answer 'regex:PATTERN'"
+            if re.search(DIGITS, answer.text)
+            else ""
+        )
+        raise ConfigurationError(f"the answer ({answer.title}) holds no integer: {excerpt(answer)}{hint}")
     lines = [
         f"  --answer '{printable(str(candidate.extractor))}'  now {candidate.number}" for candidate in found[:SHOWN]
     ]

@@ -120,6 +120,8 @@ def complaint(method: str, url: str, answer: Answer) -> str:
         return f"{said}, to {answer.header('location')!a}: race the address that answers with the number itself"
     if answer.status == 405:
         return f"{said} (it allows {printable(answer.header('allow') or 'nothing')}): name the method with --method"
+    if answer.status == 429:
+        return f"{said}: let it answer more often while it is raced"
     if answer.status in (401, 403):
         return f"{said}: give what it asks for with --header 'Name: value'"
     if answer.status in (400, 411, 415, 422):

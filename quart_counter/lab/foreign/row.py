@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -15,9 +16,11 @@ from quart_counter.lab.checker import ANOMALIES, Verdict, check
 from quart_counter.lab.diagnosis import Diagnosis, diagnose
 from quart_counter.lab.foreign import words
 from quart_counter.lab.foreign.answers import Extractor
+from quart_counter.lab.foreign.volley import NO_NUMBER
 from quart_counter.lab.history import Operation, percentile_ms
 
 EACH: Final = 3  # requests of a client that is to see its own numbers
+MISSING: Final = 0.1  # of the answers may hold no number, as a page in place of one
 ANSWERED: Final = 0.5  # of the requests must have been answered with a number
 
 
@@ -52,9 +55,25 @@ class Plan:
         """Judge what was recorded, or a later part of it."""
         start = self.start if from_the_start else None
         if not self.per_client:
-            return check(operations, start, gaps_allowed=self.gaps_allowed)
+            judged = check(operations, start, gaps_allowed=self.gaps_allowed)
+            down = judged.verdict == "invalid" and not self.gaps_allowed and _falling(operations)
+            return _check_down(operations, start, judged) if down else judged
         apart = [operation._replace(name=f"{operation.name}, client {operation.process}") for operation in operations]
         return check(apart, start or 0 if from_the_start else None, gaps_allowed=self.gaps_allowed)
+
+
+def _check_down(operations: Sequence[Operation], start: int | None, judged: Verdict) -> Verdict:
+    """Judge as a counter of what is left, which is right if its mirror image is; else nothing is learnt."""
+    mirrored = [op if op.value is None else op._replace(value=-op.value) for op in operations]
+    as_mirrored = check(mirrored, None if start is None else -start)
+    return as_mirrored if as_mirrored.verdict == "valid" else judged
+
+
+def _falling(operations: Sequence[Operation]) -> bool:
+    """Whether most answers were smaller than the one before."""
+    answered = [op for op in operations if op.op == "add" and op.outcome == "ok" and op.ret is not None]
+    line = [op.value or 0 for op in sorted(answered, key=lambda op: op.ret or 0)]
+    return 2 * sum(after < before for before, after in pairwise(line)) > len(line)
 
 
 @dataclass(frozen=True)
@@ -93,7 +112,7 @@ class Row:
     @property
     def verdict(self) -> str:
         """RACY needs a contradiction; NO_RACE_SEEN needs answers, and proof that the requests overlapped."""
-        if self.judged.verdict == "invalid":
+        if self.judged.verdict == "invalid" and not self._elsewhere:
             return "RACY"
         return "INCONCLUSIVE" if self.doubt else "NO_RACE_SEEN"
 
@@ -101,6 +120,8 @@ class Row:
     def doubt(self) -> str:
         """Why nothing follows from right answers, in words; empty where something does."""
         answered, sent = len(self.numbers), len(self.adds)
+        if self._elsewhere:
+            return f"{self._numberless} answers hold no integer at {self.extractor}: name the place with --answer"
         if not answered:
             return "no request was answered with a number"
         if answered < ANSWERED * sent:
@@ -108,6 +129,16 @@ class Row:
         if not history.overlapped(self.max_in_flight, self.plan.clients):
             return f"only {self.max_in_flight} of {self.plan.clients} clients were in flight at one moment"
         return ""
+
+    @property
+    def _numberless(self) -> int:
+        """How many 2xx answers held no number where it is looked for."""
+        return sum(often for trouble, often in self.troubles.items() if trouble.startswith(NO_NUMBER))
+
+    @property
+    def _elsewhere(self) -> bool:
+        """Whether what is looked at may not be the counter: more than a few answers do not have it."""
+        return self._numberless > max(1, MISSING * len(self.adds))
 
     @property
     def final(self) -> int | None:
@@ -127,6 +158,8 @@ class Row:
     def diagnosis(self) -> Diagnosis | None:
         """What it looks like, with the likely cause and the remedy, where the answers contradict each other."""
         plan = self.plan
+        if self.verdict != "RACY":
+            return None
         return diagnose(
             self.operations,
             self.judged,

@@ -14,6 +14,7 @@ from quart_counter.lab.foreign.client import Client, Lost, NotSent
 from quart_counter.lab.history import Operation
 
 PATIENCE_S: Final = 5.0  # a server with a short backlog takes no more until it has answered: then go without the rest
+NO_NUMBER: Final = "no number in an answer"
 SETTLE_S: Final = 0.05  # for the server to accept what is new, and to put a thread at the end of it
 STALL_S: Final = 1.0  # a server that serves one connection at a time waits for us to hang up
 
@@ -47,7 +48,7 @@ class Volley:
         outcome = outcome_of(answer.status)
         value = self.extractor.number(answer) if outcome == "ok" else None
         if outcome == "ok" and value is None:
-            return self.note(process, call, "info", None, f"no number in an answer ({answer.title})")
+            return self.note(process, call, "info", None, f"{NO_NUMBER} ({answer.title})")
         return self.note(process, call, outcome, value, "" if outcome == "ok" else answer.title)
 
 
