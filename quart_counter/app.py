@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -69,6 +70,7 @@ class QuartCounter(Counters):
         self, app: Quart, settings: Settings, watch: Callable[[Store], Store] = lambda store: store
     ) -> None:
         app.extensions["quart_counter"] = self
+        app.logger.addFilter(_in_a_sentence)
 
         @app.while_serving
         async def serving() -> AsyncGenerator[None, None]:
@@ -230,6 +232,13 @@ async def _unexpected(error: Exception) -> Response:
 
     current_app.logger.exception("a bug in quart_counter")
     return api.to_response(answers.bug())
+
+
+def _in_a_sentence(record: logging.LogRecord) -> bool:
+    """Quart logs what ends the start with a traceback; of a wrong setting the sentence says all there is."""
+    if record.exc_info and isinstance(record.exc_info[1], ConfigurationError):
+        record.msg, record.args, record.exc_info = f"cannot start: {record.exc_info[1]}", (), None
+    return True
 
 
 class _NotOpen:

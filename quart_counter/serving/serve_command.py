@@ -21,13 +21,26 @@ from hypercorn.config import Config
 from quart_counter.errors import ConfigurationError
 from quart_counter.serving.banner import banner
 from quart_counter.serving.service import SERVER, Service
-from quart_counter.settings import Settings, load_settings, passed_over
+from quart_counter.settings import PREFIX, Settings, load_settings, passed_over
 from quart_counter.settings.modes import MODES
 from quart_counter.web import log
 
 
 async def serve(given: Mapping[str, Any], *, with_redis: bool, config_file: str | None) -> int:
-    """Run the service until a signal ends it (0) or it cannot go on (1). Raises ConfigurationError at the start."""
+    """Run the service until a signal ends it (0) or it cannot go on (1).
+
+    Raises ConfigurationError if it cannot start; where the log is JSON, that is a line of it (2).
+    """
+    try:
+        return await _serve(given, with_redis=with_redis, config_file=config_file)
+    except ConfigurationError as error:
+        if (given.get("log") or os.environ.get(f"{PREFIX}LOG")) != "json":
+            raise
+        _Voice(as_json=True).say(f"{error}.", level="error")
+        return 2
+
+
+async def _serve(given: Mapping[str, Any], *, with_redis: bool, config_file: str | None) -> int:
     server, ours = _server_settings(config_file)
     told = _Signals()
     try:

@@ -46,7 +46,7 @@ async def work(order: Mapping[str, Any], report: IO[str]) -> None:
     app = create_app(settings)
     app.extensions["quart_counter_tally"].share(order["tally_fd"], order["place"])
     app.while_serving(lambda: _reporting(app, report))
-    app.logger.addFilter(_is_news)
+    app.logger.filters.insert(0, _is_news)  # the app would put it in a sentence
     stopping.first = app.extensions["quart_counter_leaving"]
     run_until = _server(settings.server)
     patience_s = order["server"]["graceful_timeout"] + AFTER_S  # we are first
@@ -64,7 +64,7 @@ def _server(name: str) -> Callable[..., Awaitable[None]]:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Quart logs what ends the start, with a traceback; a wrong setting is told by the parent, in a sentence."""
+    """Quart logs what ends the start; a wrong setting is told by the parent."""
     return not (record.exc_info and isinstance(record.exc_info[1], ConfigurationError))
 
 

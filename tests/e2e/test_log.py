@@ -13,7 +13,7 @@ import pytest
 
 from e2e.malformed import malformed
 from e2e.raw import ask, connect, request, served_by
-from e2e.served import Served, serve
+from e2e.served import Served, outcome, serve
 from e2e.test_malformed import attack
 from quart_counter import create_app
 from quart_counter.access.tokens import new_token
@@ -194,3 +194,19 @@ async def test_what_a_line_costs() -> None:
     thread_us = 1e6 * (time.perf_counter() - since) / len(kept._waiting)
     print(f"a request's line costs the loop {logged - plain:.1f} µs, and the thread {thread_us:.1f} µs")  # noqa: T201
     assert written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "sentence"),
+    [
+        (("--log", "json", "--workers", "0"), {}, "workers is 0: give 1 or more."),
+        (("--mode", "none"), {"QUART_COUNTER_LOG": "json"}, "there is no mode 'none'"),
+        (("--log", "json", "--url", "redis://127.0.0.1:1/0"), {}, "Redis does not answer"),
+        (("--log", "json", "--config", "/nonexistent.toml"), {}, "cannot be read"),
+    ],
+)
+async def test_why_it_cannot_start_is_a_line_too(arguments: Any, environ: dict[str, str], sentence: str) -> None:
+    status, said = await outcome("serve", *arguments, **environ)
+    told = [json.loads(line) for line in said.splitlines()]
+    assert (status, told[-1]["level"]) == (2, "error")
+    assert sentence in told[-1]["message"]

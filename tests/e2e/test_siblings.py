@@ -49,9 +49,10 @@ def servers():
 
 
 def test_two_workers_that_count_apart_are_refused(servers, tmp_path):
-    """hypercorn -w 2 on the README's example says what to do."""
+    """hypercorn -w 2 on the README's example says what to do, in one line; its own traceback comes after that."""
     servers.append(started(tmp_path, workers=2))
-    assert said_until(servers[-1], "another worker of this server counts in its own memory already", times=1)
+    assert said_until(servers[-1], "cannot start: another worker of this server counts in its own memory", times=1)
+    assert said_until(servers[-1], "LifespanFailureError: Lifespan failure in startup. 'another worker", times=1)
 
 
 def test_one_worker_is_welcome(servers, tmp_path):
