@@ -114,6 +114,16 @@ async def test_certificates_that_cannot_be_used_are_told_before_anybody_is_asked
         assert "begin it with rediss" in await refusal(f"{form}{nowhere}?ssl_ca_certs={ours.ca}")
 
 
+async def test_a_server_that_wants_our_certificate_gets_it(ours: Tls) -> None:
+    with private_redis(tls=ours) as server:
+        port = int(server.url.rpartition(":")[2].removesuffix("/0"))
+        resp.ask(port, "CONFIG", "SET", "tls-auth-clients", "yes", tls=ours.context())
+        url = f"{server.url}?ssl_ca_certs={ours.ca}"
+        assert "ssl_certfile=FILE" in await refusal(url)
+        async with open_store(f"{url}&ssl_certfile={ours.certificate}&ssl_keyfile={ours.key}", PATIENT) as store:
+            assert await store.apply([Change("a")]) == [Applied(1, 1)]
+
+
 async def refusal(url: str) -> str:
     """The one sentence that refuses to open `url`, without the password in it."""
     with pytest.raises(ConfigurationError) as raised:

@@ -149,4 +149,6 @@ def _first_step(away: StoreAway) -> str:
         return "Look at user and password"
     if "CERTIFICATE_VERIFY_FAILED" in str(away):  # behind Sentinels there is no cause but these words
         return "Name the CA of its certificate with ssl_ca_certs=FILE in the URL, and its host as the certificate does"
+    if "CERTIFICATE_REQUIRED" in str(away):
+        return "Show it yours with ssl_certfile=FILE&ssl_keyfile=FILE in the URL"
     return "Start it"
