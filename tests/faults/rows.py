@@ -181,7 +181,7 @@ ROWS |= {
         )
         for kind in SEVERAL
         for cut in (False, True)
-        for setting in rows_failover.SETTINGS
+        for setting in rows_failover.settings_of(kind)
     },
     **{
         f"price-{kind}-{setting}": Row(
@@ -192,7 +192,7 @@ ROWS |= {
             in_ci=False,
         )
         for kind in SEVERAL
-        for setting in rows_failover.SETTINGS
+        for setting in rows_failover.settings_of(kind)
     },
 }
 CONTRAST = {"naive-incr": Row("what people write instead", naive, Size(500, 100), Size(20_000, 2_000), must_hold=False)}

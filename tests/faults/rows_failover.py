@@ -32,7 +32,13 @@ SETTINGS: dict[str, tuple[list[str], str]] = {
     "fsync": (["--appendonly", "yes", "--appendfsync", "always"], ""),
     "min-replicas": (["--min-replicas-to-write", "1", "--min-replicas-max-lag", "1"], ""),
     "wait": ([], "?wait_replicas=1"),
+    "wait-all": ([], "?wait_replicas=2"),
 }
+
+
+def settings_of(kind: str) -> list[str]:
+    """Return the settings for a cluster or a Sentinel set: where a primary has one replica, that one is all."""
+    return [setting for setting in SETTINGS if (kind, setting) != ("cluster", "wait-all")]
 
 
 def adds(seed: int) -> Iterator[Wanted]:

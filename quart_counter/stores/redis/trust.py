@@ -29,7 +29,7 @@ def _read(words: Mapping[str, str]) -> None:
     try:
         context = ssl.create_default_context(cafile=words.get("ssl_ca_certs"))
         if "ssl_certfile" in words:
-            context.load_cert_chain(words["ssl_certfile"], words.get("ssl_keyfile"))
+            context.load_cert_chain(words["ssl_certfile"], words.get("ssl_keyfile"), password="")  # asks nobody for one
     except OSError as error:  # ssl's own errors are such, too
         named = " and ".join(word for name, word in words.items() if name.endswith(("_certs", "file")))
         raise ConfigurationError(
