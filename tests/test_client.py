@@ -776,7 +776,7 @@ async def test_a_client_that_is_not_open_says_so():
 def test_a_missing_extra_is_named():
     line = "import sys; sys.modules['httpx'] = None; import quart_counter.client"
     failed = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True)
-    assert "ConfigurationError: the client needs httpx: run pip install 'quart-counter[client]'" in failed.stderr
+    assert "ConfigurationError: the client needs httpx: run pip install '.[client]'" in failed.stderr
 
 
 async def test_the_address_may_have_a_path(scripted):

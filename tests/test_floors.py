@@ -91,6 +91,7 @@ FLOORS: Mapping[str, int] = {
     "cli.*": 5,
     "__main__": 5,
     # the second tower
+    "extras": 0,
     "lab": 0,
     "lab.history": 0,
     "lab.steps": 0,

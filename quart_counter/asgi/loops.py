@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from quart_counter.errors import ConfigurationError
+from quart_counter.extras import install
 
 OUT: Final = (
     "socket.accept() out of system resource"  # asyncio's words for it, 2048 times a second and with a traceback
@@ -44,7 +45,5 @@ def loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
     except ImportError as error:
-        raise ConfigurationError(
-            "loop uvloop needs the package uvloop: run pip install 'quart-counter[speed]'"
-        ) from error
+        raise ConfigurationError(f"loop uvloop needs the package uvloop: run {install('speed')}") from error
     return uvloop.new_event_loop

@@ -11,15 +11,14 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from quart_counter.errors import ConfigurationError
+from quart_counter.extras import install
 
 try:
     import uvicorn
 
     from quart_counter.asgi.uvicorn_connection import Connection
 except ImportError as missing:
-    raise ConfigurationError(
-        "server uvicorn needs the package uvicorn: run pip install 'quart-counter[uvicorn]'"
-    ) from missing
+    raise ConfigurationError(f"server uvicorn needs the package uvicorn: run {install('uvicorn')}") from missing
 
 
 async def run_until(

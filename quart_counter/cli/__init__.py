@@ -12,6 +12,7 @@ import click
 from quart_counter import __version__
 from quart_counter.cli import race_options, settings_options
 from quart_counter.errors import ConfigurationError
+from quart_counter.extras import install
 
 
 class _Group(click.Group):
@@ -26,9 +27,7 @@ class _Group(click.Group):
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("quart_counter"):
                 raise
-            click.echo(
-                f"Error: the lab needs the package {error.name}: run pip install 'quart-counter[lab]'.", err=True
-            )
+            click.echo(f"Error: the lab needs the package {error.name}: run {install('lab')}.", err=True)
             ctx.exit(2)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from quart_counter.errors import ConfigurationError
+from quart_counter.extras import install
 from quart_counter.serving.banner import SHARED_BY, SURVIVES
 from quart_counter.settings import load_settings
 from quart_counter.settings.modes import MODES, mode_of
@@ -103,5 +104,5 @@ def _remedy(finding: Finding) -> str | None:
     if finding.guarantees is not None:
         return None
     if "pip install" in finding.trouble:
-        return f"run: pip install 'quart-counter[{finding.mode}]'"
+        return f"run: {install(finding.mode)}"
     return f"run: {REMEDY.get(finding.mode, 'quart-counter serve --help')}"

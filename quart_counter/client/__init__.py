@@ -1,4 +1,4 @@
-"""Counters of a service elsewhere, over HTTP, each change exactly once; needs `pip install 'quart-counter[client]'`.
+"""Counters of a service elsewhere, over HTTP, each change exactly once; needs the extra `client`.
 
 async with CounterClient("http://127.0.0.1:8000") as client:
     number = await client.increment("tickets")

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 from quart_counter.errors import ConfigurationError
+from quart_counter.extras import install
 from quart_counter.model import Change, Reason
 
 try:
     import httpx
 except ModuleNotFoundError as missing:
-    raise ConfigurationError("the client needs httpx: run pip install 'quart-counter[client]'") from missing
+    raise ConfigurationError(f"the client needs httpx: run {install('client')}") from missing
 
 # answered: 200; refused: by a rule of counting; forbidden: not for this client, or not at this address; declined: any
 # other answer that trying again would not change

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 
 from quart_counter.errors import ConfigurationError
+from quart_counter.extras import install
 from quart_counter.stores.base import Guarantees, Limits, Store, StoreAway
 
 __all__ = ["Guarantees", "Limits", "Store", "StoreAway", "open_store"]
@@ -59,7 +60,7 @@ def open_store(url: str, limits: Limits | None = None) -> AbstractAsyncContextMa
                 return file.open_store(url, limits)
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"{scheme}: URLs need the package {error.name}: run pip install 'quart-counter[{_extra(scheme)}]'"
+            f"{scheme}: URLs need the package {error.name}: run {install(_extra(scheme))}"
         ) from error
     raise ConfigurationError(f"no store answers to {scheme}: URLs; see quart-counter doctor for those there are")
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from quart_counter.errors import ConfigurationError, InvalidChange
+from quart_counter.extras import install
 from quart_counter.transfer.moving import FLUSH
 from quart_counter.transfer.naming import Naming
 from quart_counter.transfer.rows import Row, restore
@@ -60,7 +61,7 @@ async def _postgres(url: str, query: str) -> AsyncIterator[Sequence[Sequence[Any
         import asyncpg  # type: ignore[import-untyped]
     except ModuleNotFoundError as missing:
         raise ConfigurationError(
-            "--from-sql from PostgreSQL needs the package asyncpg: run pip install 'quart-counter[postgres]'"
+            f"--from-sql from PostgreSQL needs the package asyncpg: run {install('postgres')}"
         ) from missing
     from quart_counter.stores.postgres import MALFORMED, place_of
 

@@ -13,6 +13,7 @@ from typing import BinaryIO, Final, NamedTuple
 import click
 
 from quart_counter.errors import ConfigurationError, InvalidChange, StoreAway
+from quart_counter.extras import install
 from quart_counter.settings.secret import without_secret
 from quart_counter.stores import Limits, open_store
 from quart_counter.transfer import from_file, from_sql
@@ -142,9 +143,7 @@ def _opened(source: Wanted, limits: Limits) -> tuple[Batches, int | None]:
         try:
             from quart_counter.transfer import from_redis
         except ModuleNotFoundError as error:
-            raise ConfigurationError(
-                f"--from-redis needs the package {error.name}: run pip install 'quart-counter[redis]'"
-            ) from error
+            raise ConfigurationError(f"--from-redis needs the package {error.name}: run {install('redis')}") from error
         return from_redis.batches(source.from_redis, source.match, source.naming, limits), None
     if source.from_sql is not None and source.from_url is not None:
         return from_sql.batches(source.from_url, source.from_sql, source.naming), None

@@ -128,7 +128,7 @@ async def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     (tmp_path / "redis" / "__init__.py").write_text("raise ModuleNotFoundError('No redis here', name='redis')")
     url = f"redis://127.0.0.1:{free_port()}/0"
     status, said = await outcome("serve", "--bind", "127.0.0.1:0", "--url", url, PYTHONPATH=str(tmp_path))
-    assert_one_sentence(status, said, "pip install 'quart-counter[redis]'")
+    assert_one_sentence(status, said, "pip install '.[redis]'")
 
 
 async def test_the_banner_hides_the_secret() -> None:

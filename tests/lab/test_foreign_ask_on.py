@@ -80,6 +80,21 @@ async def test_it_ends_by_itself(monkeypatch):
     assert (row.diagnosis.kind, row.asked_on < 200 + 11 * CLIENTS) == ("processes_or_blocks", True)
 
 
+async def test_a_lost_update_of_all_is_no_constant():
+    """All at once are answered 1, then all at once 2; a number that nobody keeps stays."""
+
+    async def all_at_once(call: Call) -> None:
+        await call.answer(f'{{"value": {(call.number - 1) // CLIENTS + 1}}}')
+
+    async def one(call: Call) -> None:
+        await call.answer('{"value": 1}')
+
+    async with rude(all_at_once) as server:
+        assert (await raced(server.url)).diagnosis.kind == "lost_update"
+    async with rude(one) as server:
+        assert (await raced(server.url)).diagnosis.kind == "constant"
+
+
 async def test_a_right_server_is_asked_no_more():
     async with rude(count) as server:
         row = await raced(server.url, repeat=2)

@@ -220,4 +220,4 @@ def test_a_missing_extra_is_named_with_the_line_that_installs_it(url, monkeypatc
     monkeypatch.delattr("quart_counter.stores.redis", raising=False)
     with pytest.raises(ConfigurationError) as raised:
         open_store(url)
-    assert "pip install 'quart-counter[redis]'" in str(raised.value)
+    assert "pip install '.[redis]'" in str(raised.value)

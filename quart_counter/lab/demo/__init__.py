@@ -12,6 +12,7 @@ from typing import Any
 from quart import Quart
 
 from quart_counter.errors import ConfigurationError
+from quart_counter.extras import install
 from quart_counter.lab.demo import page, ways
 from quart_counter.lab.demo.stage import Stage
 from quart_counter.lab.exhibits.side_by_side import SideBySide
@@ -29,7 +30,7 @@ def mount(app: Quart, inner: Any, settings: Settings) -> Any:
         urls |= {mode: settings.url for mode in ways.IN_REDIS if settings.mode == "redis"}
         return _open(app, SideBySide(inner, urls, sign=False))
     if importlib.util.find_spec("httpx") is None:
-        raise ConfigurationError("the demo needs the package httpx: run pip install 'quart-counter[lab]'")
+        raise ConfigurationError(f"the demo needs the package httpx: run {install('lab')}")
     stage = Stage(page.result_in(app))
     app.register_blueprint(page.blueprint(stage))
     app.while_serving(stage.serving)

@@ -20,6 +20,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
 from quart_counter.errors import ConfigurationError
+from quart_counter.extras import install
 from quart_counter.lab import history, lanes, race
 from quart_counter.lab.checker import check
 from quart_counter.lab.demo import ways
@@ -61,7 +62,7 @@ async def run() -> None:
 def _private_redis(stack: AsyncExitStack) -> tuple[str, str]:
     """Start a Redis; return its URL, or none and what is missing."""
     if importlib.util.find_spec("redis") is None:
-        return "", "the package redis is missing: run pip install 'quart-counter[redis]'"
+        return "", f"the package redis is missing: run {install('redis')}"
     try:
         return stack.enter_context(private_redis()).url, ""
     except ConfigurationError as error:

@@ -47,7 +47,7 @@ def per_client(seen: Evidence) -> Finding | None:
 def constant(seen: Evidence) -> Finding | None:
     """Every request got one and the same number, those that did not overlap too (or it is the number before the race).
 
-    Without that proof, all at once getting one number is the lost update in its purest form.
+    Without that proof, all at once getting one number is the lost update in its purest form: more requests tell.
     """
     if len(seen.answers) < FEW or seen.repeats != len(seen.answers) - 1:
         return None
@@ -55,7 +55,7 @@ def constant(seen: Evidence) -> Finding | None:
     if not seen.same_apart and seen.start is not None and number > seen.start:
         return None
     sentence = f"all {len(seen.answers)} requests got the number {number}: looks like a number that nobody keeps"
-    return Finding("constant", sentence, same_number(seen))
+    return Finding("constant", sentence, same_number(seen), 0 if seen.same_apart else seen.two_rounds)
 
 
 def someone_elses_answer(seen: Evidence) -> Finding | None:

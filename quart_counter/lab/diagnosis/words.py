@@ -72,7 +72,10 @@ CAUSES: Final[Mapping[Kind, str]] = {
         "go, after an await, in a second query), so it is the number of whoever added last"
     ),
     "reset_under_way": "the process that keeps the number was restarted or recycled, or somebody set it back",
-    "per_process": "the number is kept in the memory of a process, and the server runs several of them",
+    "per_process": (
+        "the number is kept in the memory of a process, and the server runs several of them, at once or one after "
+        "another"
+    ),
     "stale_cache": "an answer comes out of a cache, a replica or a copy that is older than what was already answered",
     "lost_update": (
         "the number is read, then written in a second step (with an await, a query or a switch of threads between "

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 
 from quart_counter.errors import ConfigurationError
+from quart_counter.extras import install
 from quart_counter.stores.base import Limits, Store
 
 IN_PROCESS = ("bare", "unguarded", "lock", "lock-late-answer", "thread", "session", "cookie", "session-blob")
@@ -19,9 +20,7 @@ def open_store(mode: str, url: str, limits: Limits) -> AbstractAsyncContextManag
     try:
         return _open(mode, url, limits)
     except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"mode {mode} needs the package {error.name}: run pip install 'quart-counter[lab]'"
-        ) from error
+        raise ConfigurationError(f"mode {mode} needs the package {error.name}: run {install('lab')}") from error
 
 
 def _open(mode: str, url: str, limits: Limits) -> AbstractAsyncContextManager[Store]:

