@@ -81,4 +81,8 @@ class OutcomeUnknown(QuartCounterError):
 
 
 class StoreAway(QuartCounterError):
-    """The store did not answer: nothing is known beyond that. The sentence is fit for a person who operates it."""
+    """The store did not answer: nothing is known beyond that.
+
+    The sentence is fit for a person who operates it. What is for nobody else, the store's address, a path, the server's
+    own words, stands in parentheses at its end: HTTP clients are not told that.
+    """

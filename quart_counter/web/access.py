@@ -166,11 +166,3 @@ def forbidden(need: Need) -> Answer:
     """Answer a client that is known, and may do other things."""
     where = "" if need.name is None else ", for this name"
     return problem(403, f"This needs a token with scope {' and '.join(need.scopes)}{where}.", kind="scope")
-
-
-def sees_detail(scope: Any) -> bool:
-    """Whether to tell this client about the inside of the service: admins, and everybody where there are no tokens."""
-    if CREDENTIAL not in scope:
-        return True
-    credential = scope[CREDENTIAL]
-    return credential is not None and credential.has("admin")

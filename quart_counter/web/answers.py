@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 from quart_counter.counters import StoreAway, explain
 from quart_counter.model import Applied, Change, NotApplied, Outcome, OutcomeUnknown, Refused
+from quart_counter.web.withheld import Withheld
 
 Headers = Sequence[tuple[str, str]]
 
@@ -16,6 +18,7 @@ JSON: Final = (("content-type", "application/json"), ("cache-control", "no-store
 PROBLEM: Final = (("content-type", "application/problem+json"), ("cache-control", "no-store"))
 REPLAYED: Final = ("idempotency-replayed", "true")
 RETRY_AFTER_S: Final = 1
+WITHHELD: Final = Withheld(logging.getLogger(__name__))
 NAMES_RETRY_S: Final = 60  # places get free by the hand of somebody who operates the service
 
 _STATUS_OF_REFUSAL: Final = {"bound": 409, "cap": 409, "version": 412, "key_reused": 422}
@@ -80,9 +83,16 @@ def outcome(change: Change, result: Outcome) -> Answer:
                 version=version,
             )
         case NotApplied():
-            return away(explain(change, result))
+            return away(told(change, result))
         case OutcomeUnknown():
-            return problem(504, explain(change, result), kind="outcome-unknown", applied="unknown", key=change.key)
+            return problem(504, told(change, result), kind="outcome-unknown", applied="unknown", key=change.key)
+
+
+def told(change: Change, result: Refused | NotApplied | OutcomeUnknown) -> str:
+    """Say in a sentence what became of `change`, without what is nobody's business."""
+    if not isinstance(result, Refused):
+        result = result._replace(because=WITHHELD.shown(result.because))
+    return explain(change, result)
 
 
 def away(detail: str) -> Answer:
@@ -92,7 +102,7 @@ def away(detail: str) -> Answer:
 
 def store_away(error: StoreAway) -> Answer:
     """Answer that the store does not answer; nothing was asked of it that would change anything."""
-    return away(f"{error}. Try again.")
+    return away(f"{WITHHELD.shown(str(error))}. Try again.")
 
 
 def too_slow(limit_s: float) -> Answer:

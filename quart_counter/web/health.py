@@ -8,8 +8,8 @@ from quart import Blueprint, Response, request
 
 from quart_counter.counters import Counters, StoreAway
 from quart_counter.web import answers
-from quart_counter.web.access import sees_detail
 from quart_counter.web.api import to_response
+from quart_counter.web.scope import sees_detail
 
 PROBE = "readyz"  # a counter's name; it is only ever read
 

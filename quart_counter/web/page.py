@@ -10,12 +10,12 @@ from quart import Blueprint, Response, flash, redirect, render_template, request
 from quart.wrappers import Response as QuartResponse
 
 from quart_counter.access.places import Full, Places
-from quart_counter.counters import Counters, StoreAway, explain
+from quart_counter.counters import Counters, StoreAway
 from quart_counter.model import Applied, Change, Outcome
 from quart_counter.web import answers, parse, static
 from quart_counter.web.answers import RETRY_AFTER_S
 from quart_counter.web.api import to_response
-from quart_counter.web.scope import CREDENTIAL
+from quart_counter.web.scope import CREDENTIAL, sees_detail
 
 COUNTER: Final = "visits"  # the counter that the page shows
 ACTIONS: Final = {
@@ -54,6 +54,7 @@ def blueprint(counters: Counters, mode: str, summary: str, places: Places | None
             mode=mode,
             summary=summary,
             guarantees=counters.guarantees,
+            notes=counters.guarantees.notes if sees_detail(request.scope) else (),
         )
         return html, 200, HEADERS
 
@@ -79,7 +80,7 @@ def blueprint(counters: Counters, mode: str, summary: str, places: Places | None
 def _told(change: Change, outcome: Outcome) -> str:
     """Say to the person who pressed the button what came of it."""
     if not isinstance(outcome, Applied):
-        return explain(change, outcome)
+        return answers.told(change, outcome)
     if change is ACTIONS["increment"]:
         return f"You are number {outcome.value}"
     return f"The counter is at {outcome.value}"
@@ -89,7 +90,7 @@ async def _away(away: StoreAway) -> Response | tuple[str, int, dict[str, str]]:
     """Answer a page view that the store does not: in HTML for those who ask for it, who are people."""
     if "text/html" not in request.headers.get("Accept", ""):
         return to_response(answers.store_away(away))
-    html = await render_template("away.html", name=COUNTER, why=str(away))
+    html = await render_template("away.html", name=COUNTER, why=answers.WITHHELD.shown(str(away)))
     return html, 503, {**HEADERS, "Retry-After": str(RETRY_AFTER_S)}
 
 

@@ -14,3 +14,11 @@ def raw_path(scope: Any) -> bytes:
     if not path.startswith(b"/"):
         path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
     return path.removeprefix(scope.get("root_path", "").encode())
+
+
+def sees_detail(scope: Any) -> bool:
+    """Whether to tell this client about the inside of the service: admins, and everybody where there are no tokens."""
+    if CREDENTIAL not in scope:
+        return True
+    credential = scope[CREDENTIAL]
+    return credential is not None and credential.has("admin")

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import pytest
 from servers import a_server_of_our_own
@@ -294,7 +295,11 @@ async def test_redis_away_and_back(own_redis: LocalServer) -> None:
             told = await ask(served.url, "POST", INCREMENT)
             assert time.monotonic() - since < 2 * 1.5 + 1.0
             assert (told.status, told.json["applied"]) in {(503, "no"), (504, "unknown")}
-            assert (await ask(served.url, "GET", "/counters/tickets")).status == 503
+            read = await ask(served.url, "GET", "/counters/tickets")
+            assert (read.status, read.json["detail"]) == (503, "Redis does not answer. Try again.")
+            for reply in (told, read, await ask(served.url, "GET", "/", [("Accept", "text/html")])):
+                assert reply.body.find(str(urlsplit(own_redis.url).port).encode()) == -1, reply.body
+            await served.says(r"Redis does not answer \(.+\)")  # the log knows why
             await asyncio.to_thread(own_redis.start)
 
             async def ready() -> bool:

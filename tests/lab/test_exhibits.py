@@ -151,7 +151,9 @@ class _Broken(Plain):
 
 
 async def test_an_exhibit_that_fails_says_that_it_does_not_know():
-    assert await _Broken().apply([Change("tickets")]) == [OutcomeUnknown("the disk is full")]
+    assert await _Broken().apply([Change("tickets")]) == [
+        OutcomeUnknown("the store does not answer (the disk is full)")
+    ]
     with pytest.raises(StoreAway, match="the disk is gone"):
         await _Broken().read("tickets")
 

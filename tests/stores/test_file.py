@@ -237,6 +237,22 @@ async def test_a_file_that_is_no_counters_is_left_as_it_is(url, place, garbage):
         assert (place / "tickets.count").read_bytes() == garbage
 
 
+async def test_a_folder_that_was_taken_away_is_no_empty_one(url, place):
+    """Its disk was unmounted: nothing there, or the bare folder below. A counter would begin at 1 again."""
+    async with open_store(url, QUICK) as store:
+        await store.apply([Change("tickets")])
+        place.rename(place.with_name("elsewhere"))
+        for _ in range(2):
+            with pytest.raises(StoreAway):
+                await store.read("tickets")
+            (outcome,) = await store.apply([Change("tickets")])
+            assert isinstance(outcome, NotApplied)
+            place.mkdir(exist_ok=True)
+        shutil.rmtree(place)
+        place.with_name("elsewhere").rename(place)
+        assert await store.apply([Change("tickets")]) == [Applied(2, 2)]
+
+
 async def test_lost_key_records_are_told_not_counted_again(url, place):
     async with open_store(url) as store:
         await store.apply([Change("tickets", key="k")])

@@ -139,7 +139,7 @@ async def hang_up(app: Quart, when: asyncio.Event) -> None:
     async def send(message: Any) -> None:
         raise AssertionError("nobody is there")
 
-    await app({**scope, "query_string": b"", "headers": []}, receive, send)
+    await app({**scope, "query_string": b"", "headers": [(b"host", b"localhost")]}, receive, send)
 
 
 async def test_a_client_that_hangs_up_is_counted() -> None:

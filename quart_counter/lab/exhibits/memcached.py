@@ -37,7 +37,7 @@ class _GetThenSet(Plain):
         data = b"%d" % value
         reply = await self._ask(b"set %b 0 0 %d\r\n%b\r\n" % (_home(change.name).encode(), len(data), data))
         if reply.line != b"STORED":
-            raise StoreAway(f"memcached answered {reply.line.decode(errors='replace')} to a set")
+            raise StoreAway(f"memcached refuses it ({reply.line.decode(errors='replace')})")
         steps.note("sets", value)
         return value
 

@@ -32,7 +32,7 @@ class Plain:
         try:
             value = await self._change(change)
         except Exception as error:  # whatever its driver says: an exhibit knows no more than that
-            return OutcomeUnknown(str(error) or type(error).__name__)
+            return OutcomeUnknown(f"the store does not answer ({str(error) or type(error).__name__})")
         return Applied(value, value)
 
     async def read(self, name: str) -> Reading:
@@ -40,7 +40,7 @@ class Plain:
         try:
             value = await self._value(name)
         except Exception as error:
-            raise StoreAway(str(error) or type(error).__name__) from error
+            raise StoreAway(f"the store does not answer ({str(error) or type(error).__name__})") from error
         return Reading(value, value)
 
     async def _change(self, change: Change) -> int:

@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 from quart_counter.errors import ConfigurationError
 from quart_counter.model import Change, Outcome, Reading
 from quart_counter.stores.base import Guarantees, Limits, StoreAway, outcome_of, path_of
-from quart_counter.stores.file.folder import Folder, private, sync, sync_folder
+from quart_counter.stores.file.folder import Folder, private, sync, sync_folder, words
 from quart_counter.stores.thread import Thread
 
 Answer = TypeVar("Answer")
@@ -34,8 +34,8 @@ class FileStore:
     def __init__(self, folder: Folder, limits: Limits, guarantees: Guarantees) -> None:
         self.guarantees = guarantees
         self._folder, self._limits = folder, limits
-        self._writer = Thread("quart-counter-file", f"the folder {folder.path}")
-        self._reader = Thread("quart-counter-file-read", f"the folder {folder.path}")
+        self._writer = Thread("quart-counter-file", "the store's folder")
+        self._reader = Thread("quart-counter-file-read", "the store's folder")
 
     async def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]:
         """Carry out `changes` in order; a caller that goes away stops what has not begun, and nothing else."""
@@ -80,7 +80,7 @@ def _answer(job: Callable[[], Answer]) -> Answer | StoreAway:
     try:
         return job()
     except (OSError, ValueError) as error:
-        return StoreAway(f"the counter's file cannot be used ({error})")
+        return StoreAway(words(error))
 
 
 def _prepared(path: Path) -> Path:

@@ -49,6 +49,7 @@ class Folder:
 
     def __init__(self, path: Path, limits: Limits) -> None:
         self.path, self._limits = path, limits
+        self._is = os.stat(path)
         self._shelves: OrderedDict[str, tuple[Shelf, dict[int, int]]] = OrderedDict()  # by the word
 
     def apply(self, changes: Sequence[Change], deadline_s: float) -> list[Outcome]:
@@ -71,7 +72,7 @@ class Folder:
                     continue
                 answers = [NotApplied(f"another process holds the lock of {name}")] * len(places)
             except (OSError, ValueError) as error:
-                answers = [NotApplied(str(error))] * len(places)
+                answers = [NotApplied(words(error))] * len(places)
             for place, answer in zip(places, answers, strict=True):
                 outcomes[place] = answer
         return self._on_disk(outcomes)
@@ -104,6 +105,8 @@ class Folder:
             journals = {int(end): size for end, size in words["keys"].items()}
             return Sheet(Reading(words["value"], words["version"]), journals, words["born"])
         except FileNotFoundError:
+            if not os.path.samestat(os.stat(self.path), self._is):  # no counter is new in a disk that was taken away
+                raise FileNotFoundError(f"{self.path} is another folder than at the start: start again") from None
             return Sheet(Reading(), {}, secrets.token_hex(8))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is not a counter's file: put it right or remove it") from error
@@ -206,6 +209,11 @@ class Folder:
 
     def _path(self, name: str, suffix: str) -> Path:
         return self.path / f"{_encoded(name)}.{suffix}"
+
+
+def words(error: Exception) -> str:
+    """Say in a sentence that a file is not there, or not right."""
+    return f"the counter's file cannot be used ({error})"
 
 
 def private(path: str | Path, flags: int) -> int:

@@ -80,7 +80,7 @@ class Flush:
         if line == b"STORED":
             self.answer(name, attempt.outcomes)
         elif line.startswith(FULL) and name not in self.in_doubt:
-            self.answer(name, [NotApplied(f"memcached refused {name}: {line.decode()}")] * len(attempt.outcomes))
+            self.answer(name, [NotApplied(f"memcached refuses {name} ({line.decode()})")] * len(attempt.outcomes))
         elif line not in (b"EXISTS", b"NOT_FOUND", b"NOT_STORED"):  # a proxy's timeout, for one
             self.in_doubt.add(name)
             self.trouble = f"memcached answered {line.decode(errors='replace'):.100}"

@@ -104,7 +104,7 @@ class RedisStore(Flushes):
         attempt = partial(trip, self._reads.connection_pool, [question], self._limits, self._wait_replicas)
         (reply,) = await answered(attempt, self._limits)
         if isinstance(reply, ResponseError):
-            raise StoreAway(f"Redis refused: {reply}")
+            raise StoreAway(f"Redis refuses it ({reply})")
         return reply
 
     async def names(self, after: str = "", limit: int = 1000) -> Sequence[str]:

@@ -50,7 +50,7 @@ class Routes:
             if isinstance(reply, StoreAway):
                 raise reply
             if isinstance(reply, ResponseError):
-                raise StoreAway(f"Redis refused: {reply}")
+                raise StoreAway(f"Redis refuses it ({reply})")
         return replies
 
 

@@ -95,7 +95,7 @@ class Slots:
                 return place, rows
             if "cluster support disabled" in str(rows):
                 raise ConfigurationError("this Redis is a single server: name it as redis://HOST:PORT/0")
-            last = StoreAway(f"Redis refused: {rows}")
+            last = StoreAway(f"Redis refuses it ({rows})")
         raise last
 
     def _take(self, answer: tuple[Place, Any], now: float) -> None:

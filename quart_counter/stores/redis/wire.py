@@ -101,6 +101,6 @@ def _answers(step: Step, code: str, reading: Reading, replayed: bool) -> Sequenc
 
 def from_error(error: ResponseError) -> Outcome:
     """Say what a server error means for a change: nothing happened, or nobody knows."""
-    sentence = f"Redis refused: {error}"
+    sentence = f"Redis refuses it ({error})"
     harmless = isinstance(error, _NO_EFFECT_TYPES) or str(error).startswith(_NO_EFFECT_CODES)
     return NotApplied(sentence) if harmless else OutcomeUnknown(sentence)
