@@ -10,6 +10,7 @@ And it does not wait for ever: for the head of a request, nor for a client that 
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, Final
 
 import h11
@@ -22,6 +23,7 @@ from hypercorn.protocol.http_stream import HTTPStream
 from quart_counter.asgi.patience import HEAD_S, UNREAD_S
 
 AT_ONCE: Final = 64 * 1024  # bytes that may wait for the end of the loop's step
+LINE_ENDS: Final = re.compile(rb"(?:\r\n)+")
 LATE: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -40,7 +42,18 @@ class Parser(h11.Connection):
 
     def next_event(self) -> Any:
         """Return what came next."""
-        return h11.NEED_DATA if self._is_done() else super().next_event()
+        if self._is_done() or (self.their_state is h11.IDLE and self._is_half_a_line_end()):
+            return h11.NEED_DATA
+        return super().next_event()
+
+    def _is_half_a_line_end(self) -> bool:
+        """Drop empty lines first: there are clients that send one behind a body (RFC 9112, 2.2)."""
+        rest = self.trailing_data[0]
+        empty = LINE_ENDS.match(rest)
+        if empty is None:
+            return rest == b"\r"
+        self._receive_buffer.maybe_extract_at_most(empty.end())
+        return rest[empty.end() :] == b"\r"
 
     def _is_done(self) -> bool:
         return self.is_over or self.their_state is h11.MUST_CLOSE

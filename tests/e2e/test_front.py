@@ -307,6 +307,17 @@ async def test_pipelined_requests_are_answered_in_order(url: str) -> None:
         assert [(await connection.reply()).json["value"] for _ in range(20)] == list(range(1, 21))
 
 
+@pytest.mark.parametrize("cut", [None, -1])
+async def test_a_line_end_behind_a_body_is_no_request(url: str, cut: int | None) -> None:
+    """RFC 9112, 2.2: there are clients that send one, and use their connection again."""
+    whole = request("POST", INCREMENT, [JSON], BY_5) + b"\r\n\r\n"
+    async with connect(url) as connection:
+        for value in (5, 10, 15):
+            await connection.send(whole[:cut])
+            assert (await connection.reply()).json["value"] == value
+            await connection.send(b"" if cut is None else whole[cut:])
+
+
 async def test_expect_continue(url: str) -> None:
     async with connect(url) as connection:
         head = request("POST", INCREMENT, [JSON, ("Content-Length", "9"), ("Expect", "100-continue")])
