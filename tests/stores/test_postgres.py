@@ -14,8 +14,8 @@ import pytest
 from servers import a_server_of_our_own
 
 from quart_counter.local.process import LocalServer
-from quart_counter.model import Applied, Change
-from quart_counter.stores import open_store, postgres
+from quart_counter.model import Applied, Change, Refused
+from quart_counter.stores import Limits, open_store, postgres
 from quart_counter.stores.base import StoreAway
 from quart_counter.stores.postgres.session import DRIVER_ERRORS, translated
 from quart_counter.stores.sql import Hopeless, Victim
@@ -69,6 +69,20 @@ def own() -> Iterator[LocalServer]:
 
 class TestPostgres(SqlServerContract):
     """Everything that every SQL server's store must do."""
+
+
+async def test_a_counter_that_was_never_begun_goes_with_its_keys(url, backend):
+    """Made-up names with keys fill up nothing; what a flush has locked is passed over, and nobody waits."""
+    own = await backend.database(url)
+    limits = Limits(store_timeout_s=1.0, deadline_s=2.0, key_life_s=0.41)
+    refused = [Change(f"never{n}", by=5, limit=1, key="k") for n in range(3)]
+    async with open_store(own, limits) as store:
+        await store.apply([*refused, Change("begun", key="k")])
+        await asyncio.sleep(0.85)
+        await store.apply([refused[0], Change("n", key="new")])
+        left = await backend.ask(own, "SELECT name FROM quart_counters ORDER BY name")
+        assert [name for (name,) in left] == ["begun", "n", "never0"]
+        assert await store.apply([refused[0]]) == [Refused("bound", 0, 0, replayed=True)]
 
 
 async def test_a_wrong_password(own, backend):

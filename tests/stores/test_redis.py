@@ -19,7 +19,7 @@ from quart_counter.counters import Counters
 from quart_counter.counters.combiner import Statistics
 from quart_counter.errors import ConfigurationError
 from quart_counter.local.process import LocalServer, free_port
-from quart_counter.model import MAX_VALUE, Applied, Change, NotApplied, OutcomeUnknown, Reading, fold
+from quart_counter.model import MAX_VALUE, Applied, Change, NotApplied, OutcomeUnknown, Reading, Refused, fold
 from quart_counter.stores import Limits, Store, StoreAway, open_store
 from quart_counter.stores.redis import READ_CONNECTIONS, RedisStore
 from quart_counter.stores.redis.wire import from_error, parts
@@ -390,6 +390,20 @@ class TestTheScript:
             (records,) = [key async for key in direct.scan_iter(f"qc:{{{name}}}:keys:*")]
             assert 60_000 <= await direct.pttl(records) <= 120_000
             assert await direct.pttl(f"qc:{{{name}}}") == -1
+
+    async def test_a_counter_that_was_never_begun_dies_with_its_keys(self, url, direct):
+        """Made-up names with keys fill up nothing."""
+        name = fresh()
+        counter, refused = f"qc:{{{name}}}", Change(name, by=5, limit=1, key="k")
+        async with open_store(url, PATIENT) as store:
+            assert await store.apply([refused]) == [Refused("bound", 0, 0)]
+            assert 60_000 <= await direct.pttl(counter) <= 120_000
+            assert await store.apply([Change(name, key="k2", limit=0)]) == [Refused("bound", 0, 0)]
+            assert 60_000 <= await direct.pttl(counter) <= 120_000
+            assert await store.apply([Change(name)]) == [Applied(1, 1)]
+            assert await direct.pttl(counter) == -1, "begun, it stays"
+            assert await store.apply([refused]) == [Refused("bound", 0, 0, replayed=True)]
+            assert await direct.pttl(counter) == -1
 
     async def test_a_refused_change_leaves_no_counter_behind(self, url, direct):
         name = fresh()

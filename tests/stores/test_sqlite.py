@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from quart_counter.errors import ConfigurationError
-from quart_counter.model import Applied, Change, NotApplied, OutcomeUnknown, Reading
+from quart_counter.model import Applied, Change, NotApplied, OutcomeUnknown, Reading, Refused
 from quart_counter.stores import Limits, StoreAway, open_store
 from quart_counter.stores.sqlite import file as sqlite_file
 from quart_counter.stores.sqlite.file import JOURNAL
@@ -304,6 +304,18 @@ async def test_keys_that_ended_are_swept_up(url, raw):
         await asyncio.sleep(0.43)
         await store.apply([Change("n", key="new")])
     assert raw.execute("SELECT name, key FROM keys").fetchall() == [("n", "new")]
+
+
+async def test_a_counter_that_was_never_begun_goes_with_its_keys(url, raw):
+    """Made-up names with keys fill up nothing."""
+    limits = Limits(store_timeout_s=2.0, deadline_s=4.0, key_life_s=0.21)
+    refused = Change("never", by=5, limit=1, key="k")
+    async with open_store(url, limits) as store:
+        await store.apply([refused, Change("begun", key="k")])
+        await asyncio.sleep(0.43)
+        await store.apply([Change("n", key="new")])
+        assert raw.execute("SELECT name FROM counters ORDER BY name").fetchall() == [("begun",), ("n",)]
+        assert await store.apply([refused, refused]) == [Refused("bound", 0, 0), Refused("bound", 0, 0, replayed=True)]
 
 
 async def test_its_threads_end_with_it(url):

@@ -30,9 +30,14 @@ INSTEAD_OF_ENDED: Final = (
 INSTEAD_OF_THE_LAST: Final = (
     "ON CONFLICT (worker) DO UPDATE SET number = excluded.number, saw = excluded.saw, expires_ms = excluded.expires_ms"
 )
+# A counter that was never begun holds only keys, and goes with the last of them: made-up names fill up nothing. Locked
+# rows are passed over, so a sweep waits for nobody.
 SWEEP_UP: Final = (
-    "DELETE FROM quart_counter_keys WHERE ctid = ANY (ARRAY(SELECT ctid FROM quart_counter_keys "
-    f"WHERE expires_ms <= {{expired_ms}} LIMIT {SWEEP} FOR UPDATE SKIP LOCKED))"
+    "WITH ended AS (DELETE FROM quart_counter_keys WHERE ctid = ANY (ARRAY(SELECT ctid FROM quart_counter_keys "
+    f"WHERE expires_ms <= {{expired_ms}} LIMIT {SWEEP} FOR UPDATE SKIP LOCKED)) RETURNING name) "
+    "DELETE FROM quart_counters WHERE ctid = ANY (ARRAY(SELECT c.ctid FROM quart_counters AS c "
+    "WHERE c.name IN (SELECT name FROM ended) AND c.version = 0 AND NOT EXISTS (SELECT FROM quart_counter_keys AS k "
+    "WHERE k.name = c.name AND k.expires_ms > {expired_ms}) FOR UPDATE SKIP LOCKED))"
 )
 DROP_RECEIPT: Final = "DELETE FROM quart_counter_flushes WHERE worker = $1"
 

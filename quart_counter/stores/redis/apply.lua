@@ -108,5 +108,13 @@ if #to_keep > 0 then
     redis.call('HSET', KEYS[1], 'keys', ends == '' and ending or ends .. ' ' .. ending)
   end
 end
+-- A counter that was never begun holds only keys, and ends with the last of them: made-up names fill up nothing.
+if version > 0 then
+  if first_version == 0 then redis.call('PERSIST', KEYS[1]) end
+elseif #to_keep > 0 then
+  local last_end = tonumber(ending)
+  for _, other in ipairs(live) do last_end = math.max(last_end, tonumber(other)) end
+  redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last_end))
+end
 redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. reply, 'PX', ARGV[2])
 return reply

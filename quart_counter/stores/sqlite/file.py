@@ -28,7 +28,12 @@ APPLICATION: Final = 0x51436E74  # "QCnt"; `file counters.db` prints it
 SCHEMA: Final = files("quart_counter.stores.sqlite").joinpath("schema.sql").read_text()
 NAP_S: Final = 0.001
 PRIVATE: Final = 0o600
-SWEEP_UP: Final = "DELETE FROM keys WHERE (name, key) IN (SELECT name, key FROM keys WHERE expires_ms <= ? LIMIT ?)"
+ENDED: Final = "SELECT name, key FROM keys WHERE expires_ms <= ? LIMIT ?"
+FORGET: Final = "DELETE FROM keys WHERE name = ? AND key = ?"
+# A counter that was never begun holds only keys, and goes with the last of them: made-up names fill up nothing.
+FORGET_UNBEGUN: Final = (
+    "DELETE FROM counters WHERE name = ? AND version = 0 AND NOT EXISTS (SELECT 1 FROM keys WHERE name = ?)"
+)
 
 # WAL costs one fsync a commit, a rollback journal three. But before 3.51.3 two writers that reset the WAL at one moment
 # can corrupt the file (sqlite.org/wal.html, "the WAL-reset bug"), and several workers are several writers. TRUNCATE,
@@ -157,8 +162,15 @@ def _carry_out(db: sqlite3.Connection, changes: Sequence[Change], limits: Limits
     db.executemany("REPLACE INTO counters VALUES (?, ?, ?, ?, ?, ?)", rows.counters)
     db.executemany("REPLACE INTO keys VALUES (?, ?, ?, ?)", rows.keys)
     if rows.keys:
-        db.execute(SWEEP_UP, (wall_ms(), SWEEP))
+        _sweep(db)
     return outcomes
+
+
+def _sweep(db: sqlite3.Connection) -> None:
+    """Delete some of the keys whose time is over."""
+    ended = db.execute(ENDED, (wall_ms(), SWEEP)).fetchall()
+    db.executemany(FORGET, ended)
+    db.executemany(FORGET_UNBEGUN, [(name, name) for name in sorted({name for name, _ in ended})])
 
 
 def _load(db: sqlite3.Connection, names: Mapping[str, Sequence[str]]) -> Loaded:
