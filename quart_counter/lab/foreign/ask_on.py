@@ -24,18 +24,22 @@ STICKY: Final = 0.8  # of the clients are answered by the process that answered 
 async def ask_on(volley: Volley, crowd: Sequence[Client], told: Callable[[], Diagnosis | None]) -> None:
     """Send more requests until what is told needs no more, or would need too many."""
     before, until = len(volley.operations), time.monotonic() + LONGEST_S
-    while time.monotonic() < until:
+
+    def may_go_on() -> bool:
+        volley.asked_on = len(volley.operations) - before
+        return time.monotonic() < until and volley.asked_on + len(crowd) <= MOST
+
+    while may_go_on():
         looks = told()
         if looks is None or not looks.more or looks.more > MOST - volley.asked_on:
             return
         if looks.kind != "processes_or_blocks":
             await fire(volley, crowd, len(crowd))
         else:
-            await _bring_to_meet(volley, crowd)
-        volley.asked_on = len(volley.operations) - before
+            await _bring_to_meet(volley, crowd, may_go_on)
 
 
-async def _bring_to_meet(volley: Volley, crowd: Sequence[Client]) -> None:
+async def _bring_to_meet(volley: Volley, crowd: Sequence[Client], may_go_on: Callable[[], bool]) -> None:
     """A few rounds of those who are answered out of the slower series, or of all while nobody knows who is."""
     everyone: Collection[int] = range(len(crowd))
     chasing = everyone
@@ -44,7 +48,7 @@ async def _bring_to_meet(volley: Volley, crowd: Sequence[Client]) -> None:
         behind = _behind(volley, chasing)
         lost_track = len(chasing) < len(crowd) and len(behind) < STICKY * len(chasing)
         chasing = everyone if lost_track or not behind else behind
-        if _met(volley):
+        if _met(volley) or not may_go_on():
             return
 
 
