@@ -182,10 +182,10 @@ def _private_redis(wanted: bool, given: Mapping[str, Any]) -> Iterator[dict[str,
         raise ConfigurationError("--with-redis starts a Redis of its own: leave out --url")
     if given.get("mode") in MODES and "redis" not in MODES[given["mode"]].schemes:
         raise ConfigurationError(f"--with-redis counts in Redis: leave out --mode {given['mode']}")
-    from quart_counter.local.redis import private_redis
+    from quart_counter.local.redis import lock, private_redis
 
     with private_redis() as server:
-        yield {"mode": given.get("mode") or "redis", "url": server.url}
+        yield {"mode": given.get("mode") or "redis", "url": lock(server)}
 
 
 class _Voice:

@@ -14,7 +14,8 @@ from servers import a_server_of_our_own
 
 from e2e.raw import Connection, ask, connect, request
 from e2e.served import Served, alive, serve, started
-from quart_counter.local.process import LocalServer
+from quart_counter.local.process import LocalServer, ServerFailed
+from quart_counter.local.redis import resp
 from quart_counter.serving.worker import FAREWELL_S
 
 INCREMENT = "/counters/tickets/increment"
@@ -320,9 +321,11 @@ async def test_redis_away_and_back(own_redis: LocalServer) -> None:
 
 async def test_with_redis_brings_its_own() -> None:
     async with serve("--with-redis", "--workers", "2") as served:
-        port = int((await served.says(r"store\s+redis://127\.0\.0\.1:(\d+)/0"))[1])
+        port = int((await served.says(r"store\s+redis://:\*\*\*@127\.0\.0\.1:(\d+)/0"))[1])
         values = [(await ask(served.url, "POST", INCREMENT)).json["value"] for _ in range(10)]
         assert values == list(range(1, 11))
+        with pytest.raises(ServerFailed, match="NOAUTH"):  # every user of the machine reaches the port
+            await asyncio.to_thread(resp.ask, port, "HSET", "qc:{tickets}", "value", "41")
         assert await stopped(served, signal.SIGTERM) < 5
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)

