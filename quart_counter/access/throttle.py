@@ -17,12 +17,13 @@ from typing import Final
 
 from quart_counter.access.rates import Rate
 from quart_counter.counters import Counters, StoreAway
-from quart_counter.model import RESERVED, Applied, Change, Reading, Refused
+from quart_counter.model import RESERVED, Applied, Change, Outcome, OutcomeUnknown, Reading, Refused
 
 PREFIX: Final = f"{RESERVED}limit."
 MOST: Final = 10_000  # clients that a worker knows at a time; one that is dropped is looked up in the store again
 SHARE: Final = 16  # a worker takes this part of what is there at once, so that most requests need no trip
-ALONE_S: Final = 1.0  # how long a worker counts by itself after the store did not answer
+PATIENCE_S: Final = 1.0  # how long a request waits for the store to say
+ALONE_S: Final = 2.0  # how long a worker counts by itself after the store did not answer
 SWEEP: Final = 500  # names looked at in one go
 SWEEP_S: Final = 60.0
 SECOND: Final = 1_000_000  # of the moments in the store, which are microseconds since the epoch
@@ -108,8 +109,7 @@ class Throttle:
             if not some:
                 bucket.empty_until = bucket.seen.value + bucket.each - bucket.window
                 return bucket.empty_until - now
-            outcome = await self._apply(Change(bucket.name, value=full_at, if_version=bucket.seen.version))
-            match outcome:
+            match await self._ask(Change(bucket.name, value=full_at, if_version=bucket.seen.version)):
                 case Applied(value, version):
                     bucket.seen = Reading(value, version)
                     bucket.in_hand, bucket.in_hand_until = some - 1, now + bucket.window // SHARE
@@ -117,8 +117,24 @@ class Throttle:
                 case Refused("version", value, version):  # another worker was here; this is what it left
                     bucket.seen = Reading(value, version)
                 case _:
-                    self._alone_until = now + int(ALONE_S * SECOND)
-                    return self._alone(bucket, now)
+                    self._be_alone(ALONE_S)
+                    return self._alone(bucket, self._now())
+
+    async def _ask(self, change: Change) -> Outcome:
+        """Ask the store. While nobody knows whether it is back, only one request waits to find out."""
+        if self._alone_until:
+            self._be_alone(PATIENCE_S)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                outcome = await self._apply(change)
+        except TimeoutError:
+            return OutcomeUnknown("the store did not answer in time")
+        if isinstance(outcome, Applied | Refused):
+            self._alone_until = 0
+        return outcome
+
+    def _be_alone(self, seconds: float) -> None:
+        self._alone_until = self._now() + int(seconds * SECOND)
 
     def _alone(self, bucket: Bucket, now: int) -> int:
         """Count without the store: its being away opens no door, and closes none."""

@@ -12,7 +12,7 @@ from quart_counter.access import throttle as room
 from quart_counter.access.rates import Rate
 from quart_counter.access.throttle import PREFIX, Throttle
 from quart_counter.counters import Counters
-from quart_counter.model import NAME, NotApplied
+from quart_counter.model import NAME, Applied, NotApplied
 from quart_counter.stores import Store, open_store
 from quart_counter.stores.memory import MemoryStore
 
@@ -170,6 +170,37 @@ async def test_while_the_store_is_away_each_worker_counts_by_itself(clock: Clock
     clock.s += 2.1
     assert await let_through(throttles, Rate(5, 10), 100) == 1
     assert store.asked == 2
+
+
+class Silent(Away):
+    """A store that is asked, and says nothing until `back` is set."""
+
+    def __init__(self) -> None:
+        self.back = asyncio.Event()
+
+    async def apply(self, changes):
+        self.asked += 1
+        await self.back.wait()
+        return [Applied(change.value, self.asked) for change in changes]
+
+
+async def test_a_store_that_says_nothing_holds_nobody_up_for_long(clock: Clock, monkeypatch) -> None:
+    """Its own deadline is for changes; and after the first silence one request alone waits to find out."""
+    monkeypatch.setattr(room, "PATIENCE_S", 0.2)
+    store = Silent()
+    (throttle,) = workers(store, clock)
+    async with asyncio.timeout(4):
+        assert await let_through([throttle], Rate(5, 10), 20) == 5
+        clock.s += room.ALONE_S + 0.1
+        asking = asyncio.create_task(throttle.wait_s(*WHO, Rate(5, 10)))
+        await asyncio.sleep(0)
+        others = [throttle.wait_s("client", str(n), Rate(5, 10)) for n in range(20)]
+        assert await asyncio.gather(*others) == [0.0] * 20
+        assert not asking.done()
+        store.back.set()
+        assert await asking == 0.0
+        assert await throttle.wait_s("client", "new", Rate(5, 10)) == 0.0
+    assert store.asked == 3
 
 
 async def test_clients_that_nobody_can_count_take_no_memory(clock: Clock) -> None:
