@@ -78,7 +78,7 @@ def test_a_file_beats_the_default_and_the_environment_beats_the_file(name):
 @pytest.mark.parametrize(("name", "meant"), [("TOKEN", "TOKENS"), ("WORKRS", "WORKERS"), ("MAX_NAME", "MAX_NAMES")])
 def test_a_misspelt_variable_is_an_error(name, meant):
     """One letter less, and a service would be open to everybody."""
-    with pytest.raises(ConfigurationError, match=f"no setting {PREFIX}{name}: did you mean {PREFIX}{meant}"):
+    with pytest.raises(ConfigurationError, match=f"no setting {PREFIX}{name}: say {PREFIX}{meant}"):
         load_settings({PREFIX + name: "1"})
     assert load_settings({PREFIX + name: ""}) == load_settings({})
 

@@ -35,7 +35,7 @@ _PREFIX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,63}", re.ASCII)
 _LIFE: Final = re.compile(r"([1-9][0-9]{0,5})([mhd])", re.ASCII)
 _SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
 _TOKEN: Final = re.compile(r"qc_[\w-]{16}", re.ASCII)
-_MAKE_ONE: Final = "quart-counter token new --scope admin makes one"
+_NEW: Final = "quart-counter token new --scope admin"
 _log: Final = logging.getLogger(__name__)
 
 
@@ -111,7 +111,7 @@ class Tokens:
         if self._file is None:
             self._by_hash = _parse("tokens", re.split(r"[\n;]", source))
             if not self._by_hash:
-                raise ConfigurationError(f"tokens holds no token: {_MAKE_ONE}")
+                raise ConfigurationError(f"tokens holds no token: {_NEW} makes one")
             return
         self._by_hash = {}
         self._read(self._file)
@@ -149,7 +149,7 @@ class Tokens:
             with open(path, encoding="utf-8") as file:
                 self._by_hash = _parse(path, file)
             if not self._by_hash:
-                _log.warning("tokens: %s holds no token, so nobody is let in: %s", path, _MAKE_ONE)
+                _log.warning("%s holds no token, so nobody is let in: %s --file %s makes one", path, _NEW, path)
         except OSError as error:
             if self._seen == ():
                 return  # told once

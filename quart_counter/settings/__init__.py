@@ -90,7 +90,7 @@ def load_settings(
             raise ConfigurationError(f"there is no setting {name!r}; there are {', '.join(known)}")
     for name in passed_over(environ):
         if near := get_close_matches(name.removeprefix(PREFIX).lower(), known, n=1, cutoff=NEAR):
-            raise ConfigurationError(f"there is no setting {name}: did you mean {PREFIX}{near[0].upper()}?")
+            raise ConfigurationError(f"there is no setting {name}: say {PREFIX}{near[0].upper()}, or unset it")
     values: dict[str, Any] = {}
     for name, one in known.items():
         if given.get(name) is not None:

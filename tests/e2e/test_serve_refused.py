@@ -42,7 +42,7 @@ from quart_counter.local.process import LocalServer, free_port
         ([], {"QUART_COUNTER_MODE": "none"}, "there is no mode 'none'"),
         ([], {"QUART_COUNTER_WORKERS": "x"}, "QUART_COUNTER_WORKERS is 'x'"),
         ([], {"QUART_COUNTER_FORCE": "perhaps"}, "QUART_COUNTER_FORCE"),
-        ([], {"QUART_COUNTER_TOKEN": "tokens"}, "did you mean QUART_COUNTER_TOKENS?"),
+        ([], {"QUART_COUNTER_TOKEN": "tokens"}, "say QUART_COUNTER_TOKENS, or unset it"),
         (["--url", "redis:/u:s3cret@127.0.0.1:1/0"], {}, "write redis://"),
         ([], {"QUART_COUNTER_DEADLINE_S": "nan"}, "QUART_COUNTER_DEADLINE_S"),
         (["--config", "/nonexistent.toml"], {}, "cannot be read"),
