@@ -72,12 +72,25 @@ async def test_what_no_number_of_requests_tells_is_not_asked():
 
 
 async def test_it_ends_by_itself(monkeypatch):
-    """A server that answers like neither is left alone after a bounded number of requests."""
-    monkeypatch.setattr(ask_on, "MOST", 200)
-    always_short = Processes(blocks(30, count_from(1, 40)), count_from(10**4))
-    async with rude(always_short.script) as server:
+    """It would have gone on until they meet."""
+    monkeypatch.setattr(ask_on, "MOST", 150)
+    async with rude(Processes(count_from(50), count_from(150), close=True).script) as server:
         row = await raced(server.url)
-    assert (row.diagnosis.kind, 0 < row.asked_on <= 200) == ("processes_or_blocks", True)
+    assert (row.diagnosis.kind, 0 < row.asked_on <= 150) == ("processes_or_blocks", True)
+
+
+async def test_gaps_that_are_allowed_hide_no_processes():
+    """Two series far apart are valid then, so they are brought to meet; what cannot be is not called right."""
+    async with rude(Processes(count_from(50), count_from(110)).script) as server:
+        row = await raced(server.url, gaps_allowed=True)
+    assert (row.verdict, row.diagnosis.kind) == ("RACY", "per_process")
+    async with rude(Processes(count_from(50), count_from(10**6)).script) as server:
+        row = await raced(server.url, gaps_allowed=True)
+    assert (row.verdict, row.asked_on) == ("INCONCLUSIVE", 0)
+    assert "start the server afresh and race it again" in str(row)
+    async with rude(Processes(n + n // 7 * 20 for n in count_from(1)).script) as server:
+        row = await raced(server.url, gaps_allowed=True)
+    assert (row.verdict, row.asked_on) == ("NO_RACE_SEEN", 0)
 
 
 async def test_a_lost_update_of_all_is_no_constant():

@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from quart_counter.errors import ConfigurationError
+from quart_counter.lab.diagnosis import Diagnosis
 from quart_counter.lab.foreign.answers import Answer, Extractor, agree, candidates, excerpt, printable
 from quart_counter.lab.foreign.ask_on import ask_on
 from quart_counter.lab.foreign.client import Client, Lost, NotSent
@@ -56,10 +57,14 @@ class Race:
             await fire(self._volley, crowd, self.plan.requests)
             if self.plan.check(self._volley.operations[seen:], from_the_start=seen == 0).verdict == "invalid":
                 break
-        await ask_on(self._volley, crowd, lambda: self.row().diagnosis)
+        await ask_on(self._volley, crowd, self._told)
         if reader is not None:
             await self._read_last(reader)
         return self.row()
+
+    def _told(self) -> Diagnosis | None:
+        row = self.row()
+        return row.diagnosis or row.suspicion
 
     async def _look(self, client: Client) -> None:
         """Send one request, agree on where its number is, and keep it: it was counted like any other."""

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from quart_counter.lab import history
 from quart_counter.lab.checker import ANOMALIES, Verdict, check
-from quart_counter.lab.diagnosis import Diagnosis, diagnose
+from quart_counter.lab.diagnosis import Diagnosis, diagnose, suspect
 from quart_counter.lab.foreign import words
 from quart_counter.lab.foreign.answers import Extractor
 from quart_counter.lab.foreign.volley import NO_NUMBER
@@ -128,6 +128,8 @@ class Row:
             return f"only {answered} of {sent} requests were answered with a number"
         if not history.overlapped(self.max_in_flight, self.plan.clients):
             return f"only {self.max_in_flight} of {self.plan.clients} clients were in flight at one moment"
+        if self.suspicion is not None:
+            return f"{self.suspicion.sentence}: start the server afresh and race it again"
         return ""
 
     @property
@@ -167,6 +169,13 @@ class Row:
             gaps_allowed=plan.gaps_allowed,
             per_client=plan.per_client,
         )
+
+    @cached_property
+    def suspicion(self) -> Diagnosis | None:
+        """What right answers may hide, where numbers may be left out."""
+        if not self.plan.gaps_allowed or self.plan.per_client or self.judged.verdict != "valid":
+            return None
+        return suspect(self.operations, self.judged)
 
     def keep(self, folder: Path) -> None:
         """Write the history to FOLDER/<host-port-path>.ndjson."""
