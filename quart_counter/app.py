@@ -15,9 +15,9 @@ from werkzeug.exceptions import HTTPException
 
 from quart_counter import __version__, keys
 from quart_counter.access.guard import Guard
-from quart_counter.counters import Counters, StoreAway
+from quart_counter.counters import Counters
 from quart_counter.counters.sessions import Sessions
-from quart_counter.errors import ConfigurationError
+from quart_counter.errors import ConfigurationError, StoreAway
 from quart_counter.serving import siblings
 from quart_counter.settings import PREFIX, Settings, load_settings
 from quart_counter.settings.modes import MODES

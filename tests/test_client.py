@@ -21,7 +21,7 @@ from quart_counter import errors
 from quart_counter.client import CounterClient, Unresolved
 from quart_counter.client.flights import Ask, Claim, Folded
 from quart_counter.client.wire import Try, call_for
-from quart_counter.counters import StoreAway
+from quart_counter.errors import StoreAway
 from quart_counter.keys import new_key, share_of
 from quart_counter.model import MAX_VALUE, Change, NotApplied, OutcomeUnknown, Reading
 from quart_counter.serving.service import Service

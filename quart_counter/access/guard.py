@@ -12,7 +12,8 @@ from quart_counter.access.places import Places
 from quart_counter.access.rates import Rate, parse_rate
 from quart_counter.access.throttle import Throttle
 from quart_counter.access.tokens import Credential, Tokens
-from quart_counter.counters import Counters, StoreAway
+from quart_counter.counters import Counters
+from quart_counter.errors import StoreAway
 from quart_counter.settings import Settings
 from quart_counter.settings.modes import MODES
 from quart_counter.web.access import Access, Known

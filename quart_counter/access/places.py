@@ -14,8 +14,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final, NamedTuple
 
 from quart_counter.access.tokens import Credential
-from quart_counter.counters import Counters, StoreAway
+from quart_counter.counters import Counters
 from quart_counter.counters.errands import Errands
+from quart_counter.errors import StoreAway
 from quart_counter.model import NAME, RESERVED, Applied, Change, NotApplied, Outcome, OutcomeUnknown, Refused
 
 PLACES: Final = f"{RESERVED}names"

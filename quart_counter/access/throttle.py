@@ -16,7 +16,8 @@ from contextlib import suppress
 from typing import Final
 
 from quart_counter.access.rates import Rate
-from quart_counter.counters import Counters, StoreAway
+from quart_counter.counters import Counters
+from quart_counter.errors import StoreAway
 from quart_counter.model import RESERVED, Applied, Change, Outcome, OutcomeUnknown, Reading, Refused
 
 PREFIX: Final = f"{RESERVED}limit."

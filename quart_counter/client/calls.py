@@ -14,7 +14,7 @@ from quart_counter.client.flights import Claim, Delivery, Flight, Unresolved, re
 from quart_counter.client.folding import Folder
 from quart_counter.client.sending import Sender
 from quart_counter.client.wire import Call, Wire, check_url
-from quart_counter.counters import StoreAway
+from quart_counter.errors import StoreAway
 from quart_counter.keys import new_key
 from quart_counter.model import Change, Outcome, Reading, Refused, check_change, check_name
 

@@ -25,7 +25,7 @@ from quart_counter.model import (
     check_change,
     check_name,
 )
-from quart_counter.stores.base import Guarantees, HasLanes, Limits, Store, StoreAway, read_many
+from quart_counter.stores.base import Guarantees, HasLanes, Limits, Store, read_many
 
 Returned = TypeVar("Returned")
 
@@ -212,6 +212,3 @@ def _expired(change: Change) -> Outcome:
 
 def _failed(change: Change, error: BaseException) -> Outcome:
     return OutcomeUnknown(f"the store failed in the middle of it ({type(error).__name__})")
-
-
-__all__ = ["Counters", "StoreAway", "explain"]

@@ -14,7 +14,8 @@ from collections import OrderedDict
 from contextlib import suppress
 from typing import Final
 
-from quart_counter.counters import Counters, StoreAway
+from quart_counter.counters import Counters
+from quart_counter.errors import StoreAway
 from quart_counter.model import RESERVED
 
 PREFIX: Final = f"{RESERVED}session."

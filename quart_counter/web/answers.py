@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
-from quart_counter.counters import StoreAway, explain
+from quart_counter.counters import explain
+from quart_counter.errors import StoreAway
 from quart_counter.model import Applied, Change, NotApplied, Outcome, OutcomeUnknown, Refused
 from quart_counter.web.withheld import Withheld
 

@@ -11,8 +11,8 @@ from werkzeug.routing import PathConverter
 
 from quart_counter.access.places import Full, Places
 from quart_counter.access.tokens import Credential
-from quart_counter.counters import Counters, StoreAway
-from quart_counter.errors import InvalidChange, InvalidKey
+from quart_counter.counters import Counters
+from quart_counter.errors import InvalidChange, InvalidKey, StoreAway
 from quart_counter.model import Change
 from quart_counter.web import answers, listing, parse
 from quart_counter.web.answers import Answer, Problem

@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 from quart import Blueprint, Response, request
 
-from quart_counter.counters import Counters, StoreAway
+from quart_counter.counters import Counters
+from quart_counter.errors import StoreAway
 from quart_counter.web import answers
 from quart_counter.web.api import to_response
 from quart_counter.web.scope import sees_detail

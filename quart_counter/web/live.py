@@ -18,7 +18,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
-from quart_counter.counters import Counters, StoreAway
+from quart_counter.counters import Counters
+from quart_counter.errors import StoreAway
 from quart_counter.model import Reading
 from quart_counter.web import answers, parse
 from quart_counter.web.front import send_answer

@@ -8,7 +8,8 @@ from typing import Any, Final, TypeVar
 
 from quart import Blueprint, Response
 
-from quart_counter.counters import Counters, StoreAway
+from quart_counter.counters import Counters
+from quart_counter.errors import StoreAway
 from quart_counter.model import Applied, Change, NotApplied, Outcome, Refused
 from quart_counter.stores.base import Store
 from quart_counter.web import tally as slots

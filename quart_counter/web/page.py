@@ -10,7 +10,8 @@ from quart import Blueprint, Response, flash, redirect, render_template, request
 from quart.wrappers import Response as QuartResponse
 
 from quart_counter.access.places import Full, Places
-from quart_counter.counters import Counters, StoreAway
+from quart_counter.counters import Counters
+from quart_counter.errors import StoreAway
 from quart_counter.model import Applied, Change, Outcome
 from quart_counter.web import answers, parse, static
 from quart_counter.web.answers import RETRY_AFTER_S
