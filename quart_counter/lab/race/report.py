@@ -67,9 +67,16 @@ def race(
     if stories:
         click.echo("\n" + tell(stories), err=as_json)
     if page_file is not None:
-        missing = f"Interrupted: {len(rows)} of {len(entries)} races were run."
-        page_file.write(rows, note="" if len(rows) == len(entries) else missing)
+        page_file.write(rows, note=_missing(entries, len(rows)))
     return status(rows, complete=len(rows) == len(entries))
+
+
+def _missing(entries: Sequence[Entry], run: int) -> str:
+    """What a page says of races that were not run to their end: nothing follows from half of one."""
+    if run == len(entries):
+        return ""
+    cut = entries[run]
+    return f"Interrupted: {run} of {len(entries)} races were run. {cut.title} x{cut.workers} did not come to its end."
 
 
 def _race(entry: Entry, url: str, clients: int, requests: int, *, silent: bool) -> Row:
