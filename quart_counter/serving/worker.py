@@ -152,7 +152,7 @@ class _Stopping:
                     return  # the answer below is the one
                 if message["type"] == "http.response.start":
                     started = True
-                    if self._leaving and scope["http_version"] < "2":
+                    if self._leaving:
                         message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
                 await send(message)
 
