@@ -34,7 +34,7 @@ _HASH: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _PREFIX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,63}", re.ASCII)
 _LIFE: Final = re.compile(r"([1-9][0-9]{0,5})([mhd])", re.ASCII)
 _SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
-_TOKEN: Final = re.compile(r"qc_[\w-]{16}", re.ASCII)
+_TOKEN: Final = re.compile(r"qc_[\w-]{32}", re.ASCII)
 _NEW: Final = "quart-counter token new --scope admin"
 _log: Final = logging.getLogger(__name__)
 

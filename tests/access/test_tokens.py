@@ -239,6 +239,12 @@ def test_a_token_in_the_place_of_its_file_is_not_repeated(around):
     assert token not in str(told.value)
 
 
+def test_a_file_may_be_called_as_a_token_begins(tmp_path):
+    path = tmp_path / "qc_production_tokens"
+    path.write_text(GOOD)
+    assert Tokens(str(path)).find("a token")
+
+
 @pytest.mark.parametrize(("name", "sentence"), [("none", "cannot be read"), (".", "no file that can be read")])
 def test_without_tokens_it_does_not_start(tmp_path, name, sentence):
     with pytest.raises(ConfigurationError, match=sentence):

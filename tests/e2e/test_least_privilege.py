@@ -176,7 +176,7 @@ BAD_STARTS = {
     "a bad option": {"QUART_COUNTER_URL": "redis://u:hunter2hunter2@127.0.0.1:6379/0?retry=1"},
     "mysql": {"QUART_COUNTER_URL": "mysql://u:hunter2hunter2@127.0.0.1:1/db"},
     "a short secret": {"QUART_COUNTER_SECRET_KEY": "hunter2"},
-    "a token for a file of tokens": {"QUART_COUNTER_TOKENS": "qc_hunter2hunter2hunter2"},
+    "a token for a file of tokens": {"QUART_COUNTER_TOKENS": f"qc_{'hunter2' * 6}"},
 }
 
 
