@@ -37,6 +37,7 @@ from quart_counter.web import (
     session,
     shortcut,
 )
+from quart_counter.web.each_start import each_start
 from quart_counter.web.parse import MAX_BODY, TOO_LARGE
 from quart_counter.web.tally import Tally
 
@@ -72,7 +73,6 @@ class QuartCounter(Counters):
         app.extensions["quart_counter"] = self
         app.logger.addFilter(_in_a_sentence)
 
-        @app.while_serving
         async def serving() -> AsyncGenerator[None, None]:
             alone = (
                 siblings.only_worker(app.import_name) if settings.in_worker and not settings.force else nullcontext()
@@ -87,6 +87,8 @@ class QuartCounter(Counters):
                         await self.drain()
                         self._use(_NotOpen(), 0, combine=False, key_life_s=0)
 
+        each_start(app, serving)
+
 
 def create_app(settings: Settings | None = None, **given: Any) -> Quart:
     """Return the service as a Quart app, for any ASGI server: `hypercorn "quart_counter:create_app()"`.
@@ -100,7 +102,7 @@ def create_app(settings: Settings | None = None, **given: Any) -> Quart:
     counters._serve_with(app, settings, lambda store: metrics.watch_store(store, tally))
     guard = Guard(counters, settings)
     metrics.watch(counters, tally)
-    app.while_serving(guard.keeping_books)
+    each_start(app, guard.keeping_books)
     _add_routes(app, counters, guard, tally, settings)
     _give_clients_their_own(app, counters, settings)
     _add_error_handlers(app)
@@ -169,7 +171,7 @@ def _behind_its_doors(app: Quart, counters: Counters, guard: Guard, tally: Tally
 
 
 def _live(app: Quart, events: live.Live) -> live.Live:
-    app.while_serving(events.serving)
+    each_start(app, events.serving)
     app.extensions["quart_counter_leaving"] = [events.end]  # whom a worker tells first that it stops
     return events
 
@@ -186,11 +188,12 @@ def _give_clients_their_own(app: Quart, counters: Counters, settings: Settings) 
     sessions = Sessions(counters, life_s=settings.session_life_s, most=settings.max_sessions)
     app.register_blueprint(session.blueprint(counters, sessions))
 
-    @app.while_serving
     async def sweeping() -> AsyncGenerator[None, None]:
         sweeper = asyncio.create_task(sessions.keep_sweeping())
         yield
         sweeper.cancel()
+
+    each_start(app, sweeping)
 
 
 def _open(settings: Settings) -> AbstractAsyncContextManager[Store]:

@@ -5,10 +5,20 @@ import secrets
 
 import pytest
 from quart import Quart
+from quart.testing.app import LifespanError
 from servers import a_server_of_our_own
 
-from quart_counter import ConfigurationError, CounterRefused, InvalidChange, NotApplied, OutcomeUnknown, QuartCounter
-from quart_counter.local.process import LocalServer
+from quart_counter import (
+    ConfigurationError,
+    CounterRefused,
+    InvalidChange,
+    NotApplied,
+    OutcomeUnknown,
+    QuartCounter,
+    create_app,
+)
+from quart_counter.local.process import LocalServer, free_port
+from quart_counter.testing import assert_unique_numbers
 
 
 def ticket_office(**settings: object) -> tuple[Quart, QuartCounter]:
@@ -34,6 +44,31 @@ async def test_every_visitor_gets_a_number() -> None:
     async with app.test_app():
         replies = await asyncio.gather(*(app.test_client().post("/ticket") for _ in range(100)))
         assert sorted([(await reply.get_json())["number"] for reply in replies]) == list(range(1, 101))
+
+
+async def test_an_app_starts_again_after_it_stopped_and_after_it_could_not() -> None:
+    """As it does in every test of a suite that shares it."""
+    missing = {"url": f"redis://127.0.0.1:{free_port()}/0"}
+    app, counters = ticket_office()
+    for _ in range(3):
+        async with app.test_app():
+            assert [await counters.increment("tickets"), await counters.read("tickets")] == [1, (1, 1)]
+            await assert_unique_numbers(app, "POST /ticket", clients=20, lifespan=False)
+    for _ in range(2):
+        await assert_unique_numbers(app, "POST /ticket", clients=20)
+    lost, _ = ticket_office(**missing)
+    for _ in range(2):
+        with pytest.raises(LifespanError, match="does not answer"):
+            async with lost.test_app():
+                pass
+
+
+async def test_the_service_starts_again_too() -> None:
+    app = create_app(rate="100/1s", max_names=10)
+    for _ in range(2):
+        async with app.test_app():
+            reply = await app.test_client().post("/counters/tickets/increment")
+            assert (await reply.get_json())["value"] == 1
 
 
 async def test_all_the_verbs() -> None:

@@ -41,7 +41,8 @@ EXAMPLES = settings(
     max_examples=100,
     deadline=None,
     # one server for all examples is meant: each example counts under names of its own
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    # it is one test for every store there is
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
 )
 
 
