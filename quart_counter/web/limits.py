@@ -33,7 +33,8 @@ class Limited:
     """ASGI middleware, behind the question who it is and in front of the question what it may do.
 
     `rate` is for an address, and a token's own rate is instead of that; `keys` is for both. `max_in_flight` is for this
-    worker; 0 is no limit. Strangers are limited too: to say no costs what an answer costs.
+    worker; 0 is no limit. Strangers are limited too: to say no costs what an answer costs. But apart from those of the
+    same address who have a token: these must not pay for them.
     """
 
     def __init__(
@@ -71,7 +72,8 @@ class Limited:
         if credential is not None and credential.rate is not None:
             yield Policy("token", credential.id, credential.rate)
         elif self._rate is not None:
-            yield Policy("client", address_of(scope), self._rate)
+            stranger = credential is None and CREDENTIAL in scope
+            yield Policy("client", f"{'stranger ' if stranger else ''}{address_of(scope)}", self._rate)
         if self._keys is not None and scope["method"] not in READS and _has_key(scope):
             client = address_of(scope) if credential is None else f"id {credential.id}"
             yield Policy("keys", client, self._keys)

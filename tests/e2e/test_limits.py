@@ -76,6 +76,14 @@ async def test_strangers_are_limited_too() -> None:
         assert (await ask(served.url, *INCREMENT, [("Authorization", f"Bearer {token}")])).json["value"] == 1
 
 
+async def test_whoever_has_a_token_does_not_pay_for_strangers_of_the_same_address() -> None:
+    token, known = new_token(["increment"])
+    async with serve("--rate", "5/1h", QUART_COUNTER_TOKENS=known.line()) as served:
+        assert 429 in statuses(await at_once(served.url, 20, *INCREMENT))
+        asked = [await ask(served.url, *INCREMENT, [("Authorization", f"Bearer {token}")]) for _ in range(6)]
+        assert [reply.status for reply in asked] == [200] * 5 + [429]
+
+
 async def test_what_a_token_may_not_do_counts_in_its_rate() -> None:
     token, known = new_token(["read"], rate="3/1h")
     async with serve(QUART_COUNTER_TOKENS=known.line()) as served:
