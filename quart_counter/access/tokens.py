@@ -193,6 +193,7 @@ def _life_s(word: str) -> int:
 
 def _parse(source: str, lines: Iterable[str]) -> Mapping[str, Credential]:
     found: dict[str, Credential] = {}
+    first: dict[str, Credential] = {}  # of each id
     for number, line in enumerate(lines, 1):
         words = line.partition("#")[0].split()
         if not words:
@@ -201,7 +202,7 @@ def _parse(source: str, lines: Iterable[str]) -> Mapping[str, Credential]:
         one = _credential(where, _pairs(where, words))
         if one.sha256 in found:
             raise ConfigurationError(f"{where}: this sha256 is there twice")
-        if any(one.id == other.id and one.bounds != other.bounds for other in found.values()):
+        if first.setdefault(one.id, one).bounds != one.bounds:
             raise ConfigurationError(
                 f"{where}: another token with id={one.id} has another rate or max_names, and they are one client"
             )

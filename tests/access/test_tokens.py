@@ -33,6 +33,16 @@ def test_a_made_up_token_is_nobodys(token):
     assert Tokens(f"id=a scope=admin sha256={HASH}").find(token) is None
 
 
+def test_a_file_of_many_is_read_line_by_line(tmp_path):
+    """In the loop of every worker, whenever it changes: 0.15 s here, 19 s when each line looked at all before it."""
+    file = tmp_path / "tokens"
+    file.write_text("".join(f"id=client-{n} scope=read sha256={hash_of(str(n))}\n" for n in range(20_000)))
+    began = time.process_time()
+    known = Tokens(str(file))
+    assert time.process_time() - began < 4
+    assert known.find("19999").id == "client-19999"
+
+
 def test_every_word_of_a_line():
     line = f"id=a-1 scope=read,increment prefix=a.,b expires=2999-01-31T12:00:00Z rate=5/60s max_names=7 sha256={HASH}"
     found = Tokens(line).find("a token")
