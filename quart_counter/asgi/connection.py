@@ -80,6 +80,17 @@ class Http1(H11Protocol):
         self.connection.is_over = True
         await self.can_read.set()
 
+    async def _close_stream(self) -> None:
+        """End the request under way. What is unread of its body makes room for the word that it is over.
+
+        Nobody reads it after the answer, so Hypercorn waited for ever where ten pieces had come.
+        """
+        if self.stream is not None:
+            unread: asyncio.Queue[Any] = self.stream.app_put.__self__  # type: ignore[union-attr]
+            for _ in range(unread.qsize() if unread.full() else 0):
+                unread.get_nowait()
+        await super()._close_stream()
+
     async def _check_protocol(self, event: h11.Request) -> None:
         """Begin no HTTP/2; a request line that says so is turned away with the other bad ones."""
 

@@ -60,6 +60,20 @@ async def test_two_lengths_are_one_too_many(url: str, framing: list[tuple[str, s
 
 
 @pytest.mark.parametrize(
+    "refused", [[("Content-Length", "9")], [("Host", "evil.example")], [("Origin", "http://evil.example")]]
+)
+async def test_an_answer_that_leaves_many_pieces_unread_has_an_end(url: str, refused: list[tuple[str, str]]) -> None:
+    """All of them in one packet, more than the queue in front of the app holds."""
+    pieces = [("Transfer-Encoding", "chunked"), ("Content-Type", "application/json")]
+    async with connect(url) as connection, asyncio.timeout(5):
+        await connection.send(request("POST", INCREMENT, [*refused, *pieces], chunked(b"x" * 200, 1)))
+        assert (await connection.reply()).status in (400, 403, 421)
+        await connection.send(request("GET", "/healthz", [("Connection", "close")]))
+        await connection.rest()
+    assert await count(url) == 0
+
+
+@pytest.mark.parametrize(
     "framing",
     [
         [("Content-Length", "5"), ("Content-Length", "6")],
