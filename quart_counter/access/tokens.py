@@ -28,6 +28,7 @@ from quart_counter.errors import ConfigurationError
 
 SCOPES: Final = ("read", "increment", "set", "admin")  # set: also reset; admin: everything, and everybody's names
 LOOK_AGAIN_S: Final = 1.0  # how long a change of the file may go unnoticed
+SETTLE_S: Final = 0.25  # how long a file that is written in place has to stay as it is before it is believed
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", re.ASCII)
 _HASH: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -106,7 +107,8 @@ class Tokens:
                 "tokens holds a token itself: give the file that quart-counter token new --file wrote"
             )
         self._file = None if "sha256=" in source else source
-        self._seen: tuple[int, ...] | None = None
+        self._seen: tuple[int, ...] | None = None  # inode, time and size
+        self._settling: tuple[int, ...] | None = None
         self._look_at = 0.0
         if self._file is None:
             self._by_hash = _parse("tokens", re.split(r"[\n;]", source))
@@ -137,11 +139,18 @@ class Tokens:
         except ConfigurationError as error:
             _log.error("%s; the tokens read before stay in force", error)
 
+    def _is_being_written(self, seen: tuple[int, ...]) -> bool:
+        """Whether somebody may be writing it in place, and is to be given time: half a file revokes the other half."""
+        if not self._seen or seen[0] != self._seen[0] or seen == self._settling:
+            return False
+        self._settling, self._look_at = seen, time.monotonic() + SETTLE_S
+        return True
+
     def _read(self, path: str) -> None:
         try:
             about = os.stat(path)
-            seen = (about.st_mtime_ns, about.st_size, about.st_ino)
-            if seen == self._seen:
+            seen = (about.st_ino, about.st_mtime_ns, about.st_size)
+            if seen == self._seen or self._is_being_written(seen):
                 return
             self._seen = seen
             if not stat.S_ISREG(about.st_mode):  # a pipe is read once, and waits

@@ -191,6 +191,20 @@ def test_a_file_without_a_line_means_nobody(file, nothing, caplog):
     assert ours.find("a token")
 
 
+def test_a_file_that_is_being_written_is_believed_when_it_rests(file, monkeypatch):
+    """`cat new > tokens` cuts it to nothing first; what replaces it at once is believed at once."""
+    monkeypatch.setattr(tokens, "SETTLE_S", 0)
+    ours = Tokens(str(file))
+    file.write_text("")
+    assert ours.find("a token")
+    file.write_text(f"{GOOD}\nid=b scope=read sha256={hash_of('another')}\n")
+    assert ours.find("a token")
+    assert ours.find("another")
+    file.write_text("")
+    assert ours.find("a token")
+    assert ours.find("a token") is None
+
+
 def test_what_was_found_is_in_force_until_its_line_or_its_time_is_over(file, monkeypatch):
     ours = Tokens(str(file))
     found = ours.find("a token")
