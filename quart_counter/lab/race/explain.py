@@ -57,7 +57,7 @@ def _story(row: Row) -> Iterator[str]:
     for step in steps:
         yield f"  {(step.at - steps[0].at) / 1e6:8.3f} ms  client {step.client} {step.what} {step.number}"
     yield ""
-    yield lanes.draw(adds)
+    yield lanes.draw(adds, "client")
     yield ""
     if len(set(numbers)) == len(numbers):
         yield "This time the two did not collide; run it again."
