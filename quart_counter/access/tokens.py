@@ -238,6 +238,8 @@ def _credential(where: str, pairs: Mapping[str, str]) -> Credential:
     parts: dict[str, Any] = {"id": pairs.get("id", ""), "sha256": pairs.get("sha256", "")}
     if not _ID.fullmatch(parts["id"]):
         raise ConfigurationError(f"{where}: id must be 1 to 32 of A-Z a-z 0-9 _ - and start with a letter or digit")
+    if not parts["sha256"]:
+        raise ConfigurationError(f"{where}: there is no sha256, which ends a line; was it cut short?")
     if not _HASH.fullmatch(parts["sha256"]):
         raise ConfigurationError(f"{where}: sha256 must be 64 of 0-9 a-f, as quart-counter token new prints it")
     if [*pairs][-1] != "sha256":

@@ -36,7 +36,8 @@ def check_slashes(url: str) -> None:
     """Raise ConfigurationError for redis:/host and its like, which drivers take for their own default address."""
     scheme, _, rest = url.partition(":")
     if scheme in _SERVERS and not rest.startswith("//"):
-        raise ConfigurationError(f"the URL begins with {scheme}: and no two slashes: write {scheme}://")
+        where = "/PATH" if scheme == "unix" else "HOST:PORT"
+        raise ConfigurationError(f"the URL begins with {scheme}: and no two slashes: write {scheme}://{where}")
 
 
 def _global(summary: str) -> Mode:
@@ -108,4 +109,6 @@ def mode_of(scheme: str) -> str:
         if scheme in mode.schemes and not mode.exhibit:
             return name
     every = sorted({scheme for mode in MODES.values() for scheme in mode.schemes})
-    raise ConfigurationError(f"no mode uses {scheme}: URLs; there are {' '.join(one + ':' for one in every)}")
+    raise ConfigurationError(
+        f"no mode uses {scheme}: URLs; there are {' '.join(one + ':' for one in every)}, as in {_REDIS_URL}"
+    )
