@@ -63,9 +63,12 @@ class Places:
         return await self._errands.run(self._begin(change, places))
 
     def _bounds(self, credential: Credential | None) -> Sequence[Place]:
-        places = [Place(PLACES, self._most)] if self._most else []
+        """Its own first: whoever has used those up takes none of everybody's, not even for a moment."""
+        places = []
         if credential is not None and credential.max_names is not None:
             places.append(Place(f"{PLACES}.{credential.id}", credential.max_names))
+        if self._most:
+            places.append(Place(PLACES, self._most))
         return places
 
     async def _begin(self, change: Change, places: Sequence[Place]) -> Outcome | Full:

@@ -95,6 +95,15 @@ async def test_a_client_has_places_of_its_own(store: Store) -> None:
     assert isinstance(await places.apply(Change("o1"), TOKEN), Applied), "a counter of somebody else takes no place"
 
 
+async def test_whoever_has_used_up_its_own_places_takes_none_of_everybodys(store: Store) -> None:
+    places = a_worker(store, 12)
+    assert [type(await places.apply(Change(f"s{n}"), TOKEN)) for n in range(3)] == [Applied] * 3
+    before = await store.read(PLACES)
+    crowd = await asyncio.gather(*(places.apply(Change(f"more{n}"), TOKEN) for n in range(50)))
+    assert crowd == [Full(3)] * 50
+    assert await store.read(PLACES) == before, "not even for a moment"
+
+
 async def test_a_client_may_be_limited_alone(store: Store) -> None:
     places = a_worker(store, 0)
     assert [type(await places.apply(Change(f"s{n}"), TOKEN)) for n in range(4)] == [Applied, Applied, Applied, Full]
