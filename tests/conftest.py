@@ -8,6 +8,14 @@ from servers import NamedServer, shared_server
 
 from quart_counter.local.process import LocalServer
 
+# The files that take longest. They begin first, so that no process is left alone with one of them in the end.
+LONGEST = ("test_race.py", "test_matrix.py", "test_faults.py", "test_planted.py", "test_front.py", "test_tutorial.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture
 def open_handed() -> Iterator[None]:
