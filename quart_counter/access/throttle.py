@@ -106,9 +106,10 @@ class Throttle:
         """Take some requests from the store, use one and keep the others in hand."""
         while True:
             now = self._now()
-            some, full_at = bucket.step(bucket.seen.value, now)
+            before = max(bucket.seen.value, bucket.full_alone)  # what was counted alone, the store hears of now
+            some, full_at = bucket.step(before, now)
             if not some:
-                bucket.empty_until = bucket.seen.value + bucket.each - bucket.window
+                bucket.empty_until = before + bucket.each - bucket.window
                 return bucket.empty_until - now
             match await self._ask(Change(bucket.name, value=full_at, if_version=bucket.seen.version)):
                 case Applied(value, version):

@@ -172,6 +172,17 @@ async def test_while_the_store_is_away_each_worker_counts_by_itself(clock: Clock
     assert store.asked == 2
 
 
+async def test_what_was_counted_alone_counts_when_the_store_is_back(clock: Clock, monkeypatch) -> None:
+    store = MemoryStore()
+    (throttle,) = workers(store, clock)
+    away = Away()
+    monkeypatch.setattr(throttle, "_apply", Counters(away, deadline_s=5, combine=True).apply)
+    assert await let_through([throttle], Rate(5, 10), 20) == 5
+    monkeypatch.setattr(throttle, "_apply", Counters(store, deadline_s=5, combine=True).apply)
+    clock.s += room.ALONE_S + 0.1
+    assert await let_through([throttle], Rate(5, 10), 20) == 1
+
+
 class Silent(Away):
     """A store that is asked, and says nothing until `back` is set."""
 
