@@ -111,6 +111,8 @@ class Throttle:
             if not some:
                 bucket.empty_until = before + bucket.each - bucket.window
                 return bucket.empty_until - now
+            if finding_out := self._alone_until > 0:
+                bucket.full_alone = full_at  # its client's others do not wait, and are not to take the same
             match await self._ask(Change(bucket.name, value=full_at, if_version=bucket.seen.version)):
                 case Applied(value, version):
                     bucket.seen = Reading(value, version)
@@ -120,7 +122,7 @@ class Throttle:
                     bucket.seen = Reading(value, version)
                 case _:
                     self._be_alone(ALONE_S)
-                    return self._alone(bucket, self._now())
+                    return 0 if finding_out else self._alone(bucket, self._now())
 
     async def _ask(self, change: Change) -> Outcome:
         """Ask the store. While nobody knows whether it is back, only one request waits to find out."""
