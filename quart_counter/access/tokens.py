@@ -28,7 +28,7 @@ from quart_counter.errors import ConfigurationError
 
 SCOPES: Final = ("read", "increment", "set", "admin")  # set: also reset; admin: everything, and everybody's names
 LOOK_AGAIN_S: Final = 1.0  # how long a change of the file may go unnoticed
-SETTLE_S: Final = 0.25  # how long a file that is written in place has to stay as it is before it is believed
+SETTLE_S: Final = 1.0  # how long a file that is written in place has to stay as it is before it is believed
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", re.ASCII)
 _HASH: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
