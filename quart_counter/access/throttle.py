@@ -111,8 +111,9 @@ class Throttle:
             if not some:
                 bucket.empty_until = before + bucket.each - bucket.window
                 return bucket.empty_until - now
-            if finding_out := self._alone_until > 0:
-                bucket.full_alone = full_at  # its client's others do not wait, and are not to take the same
+            if finding_out := self._alone_until > 0:  # whether it is back: nobody else waits for that meanwhile
+                self._be_alone(PATIENCE_S)
+                bucket.full_alone = full_at  # nor takes what this one asks for
             match await self._ask(Change(bucket.name, value=full_at, if_version=bucket.seen.version)):
                 case Applied(value, version):
                     bucket.seen = Reading(value, version)
@@ -125,9 +126,7 @@ class Throttle:
                     return 0 if finding_out else self._alone(bucket, self._now())
 
     async def _ask(self, change: Change) -> Outcome:
-        """Ask the store. While nobody knows whether it is back, only one request waits to find out."""
-        if self._alone_until:
-            self._be_alone(PATIENCE_S)
+        """Ask the store, which is back if it answers."""
         try:
             async with asyncio.timeout(PATIENCE_S):
                 outcome = await self._apply(change)
