@@ -63,8 +63,9 @@ async def test_an_app_starts_again_after_it_stopped_and_after_it_could_not() -> 
                 pass
 
 
-async def test_the_service_starts_again_too() -> None:
-    app = create_app(rate="100/1s", max_names=10)
+@pytest.mark.parametrize("given", [{"rate": "100/1s", "max_names": 10}, {"demo": True}], ids=["limits", "demo"])
+async def test_the_service_starts_again_too(given: dict[str, object]) -> None:
+    app = create_app(**given)
     for _ in range(2):
         async with app.test_app():
             reply = await app.test_client().post("/counters/tickets/increment")

@@ -44,7 +44,7 @@ class Live:
         self.streams = Streams(most)
 
     async def serving(self) -> AsyncGenerator[None, None]:
-        """For `while_serving`."""
+        """For `each_start`."""
         self.streams = Streams(self._most)
         yield
         self.end()

@@ -18,6 +18,7 @@ from quart_counter.lab.demo.stage import Stage
 from quart_counter.lab.exhibits.side_by_side import SideBySide
 from quart_counter.settings import Settings
 from quart_counter.settings.modes import MODES
+from quart_counter.web.each_start import each_start
 
 
 def mount(app: Quart, inner: Any, settings: Settings) -> Any:
@@ -33,12 +34,12 @@ def mount(app: Quart, inner: Any, settings: Settings) -> Any:
         raise ConfigurationError(f"the demo needs the package httpx: run {install('lab')}")
     stage = Stage(page.result_in(app))
     app.register_blueprint(page.blueprint(stage))
-    app.while_serving(stage.serving)
+    each_start(app, stage.serving)
     app.jinja_env.globals["demo"] = True  # the page links to it
     app.extensions["quart_counter_leaving"].append(stage.leave)
     return page.Watching(_open(app, SideBySide(inner, urls, sign=True)), stage)
 
 
 def _open(app: Quart, ways_of_counting: SideBySide) -> SideBySide:
-    app.while_serving(ways_of_counting.serving)
+    each_start(app, ways_of_counting.serving)
     return ways_of_counting

@@ -97,7 +97,7 @@ class Stage:
         self._starting: asyncio.Task[Child] | None = None
 
     async def serving(self) -> AsyncGenerator[None, None]:
-        """For `while_serving`: get the child ready; in the end let it go."""
+        """For `each_start`: get the child ready; in the end let it go."""
         self.streams = Streams(MOST_STREAMS)
         self._starting = asyncio.create_task(Child.start())
         yield

@@ -43,7 +43,7 @@ class SideBySide:
         self._signature = ((WORKER, str(os.getpid())),) if sign else ()
 
     async def serving(self) -> AsyncGenerator[None, None]:
-        """For `while_serving`: open them all."""
+        """For `each_start`: open them all."""
         limits = Limits()
         async with AsyncExitStack() as stack:
             for mode, url in self._urls.items():
