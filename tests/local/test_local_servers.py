@@ -342,13 +342,11 @@ async def test_postgres_without_fsync_says_so() -> None:
 
 def test_mariadb_has_a_database_and_two_users() -> None:
     """root without a password, counter only with its own; both by TCP; the table survives kill -9."""
-    client = shutil.which("mariadb")
-    if client is None:
-        pytest.skip("the command `mariadb` is missing: `apt-get install mariadb-client` mends it")
+    require_program("mariadb", "mariadb-client")
 
     def sql(user: str, sentence: str, *more: str) -> subprocess.CompletedProcess[str]:
         at = [f"--host={urlsplit(server.url).hostname}", f"--port={urlsplit(server.url).port}", f"--user={user}"]
-        command = [client, "--no-defaults", *at, *more, "-N", "-e", sentence, mariadb.DATABASE]
+        command = ["mariadb", "--no-defaults", *at, *more, "-N", "-e", sentence, mariadb.DATABASE]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     with a_server_of_our_own("mariadb") as server:
